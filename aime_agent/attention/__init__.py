@@ -1,0 +1,1 @@
+"""PILLAR 4: where the model looks, and where it expects to look."""

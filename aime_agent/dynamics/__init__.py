@@ -1,0 +1,1 @@
+"""PILLAR 3: the recurrence, reward and continuation."""

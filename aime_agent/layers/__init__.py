@@ -1,0 +1,1 @@
+"""nn.Modules that know no domain."""

@@ -1,0 +1,1 @@
+"""PILLAR 5: losses by task, and the balance of their gradients."""

@@ -1,0 +1,1 @@
+"""PILLAR 1: video tokens, and one causal context vector per frame."""

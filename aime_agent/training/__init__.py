@@ -1,0 +1,1 @@
+"""Trainer, collector, evaluation, checkpoints, logs, seeds."""

@@ -1,0 +1,1 @@
+"""The five pillars joined."""
