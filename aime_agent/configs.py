@@ -30,7 +30,9 @@ def override(config: C, **changes: Any) -> C:
     new = {}
     for key, value in changes.items():
         if key not in known:
-            raise ConfigError(f"{type(config).__name__} has no setting {key!r}. {nearest(key, known)}")
+            raise ConfigError(
+                f"{type(config).__name__} has no setting {key!r}. {nearest(key, known)}"
+            )
         old = getattr(config, key)
         nested = dataclasses.is_dataclass(old) and isinstance(value, Mapping)
         new[key] = override(old, **value) if nested else value

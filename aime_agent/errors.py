@@ -3,8 +3,8 @@
 Each message says who complains, what is required, what was found and, where known, the remedy.
 """
 
-from difflib import get_close_matches
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class AimeError(Exception):
