@@ -9,6 +9,8 @@ everything public is loaded when it is first used (PEP 562).
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from aime_agent.envs.suite import register_suite
+
 if TYPE_CHECKING:
     from aime_agent.agents.aime import AimeAgent as AimeAgent
     from aime_agent.shapes import validate_shape as validate_shape
@@ -28,7 +30,9 @@ _PUBLIC = {
     "validate_shape": "aime_agent.shapes",
 }
 
-__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604  (names are strings, built from a table)
+__all__ = [*_PUBLIC, "__version__"]
+
+register_suite()
 
 
 def __getattr__(name: str) -> Any:

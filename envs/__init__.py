@@ -1,4 +1,50 @@
-"""Gymnasium environments. Import as ``aime_agent.envs``."""
+"""PACKAGE envs: Gymnasium environments. Import as ``aime_agent.envs``.
+
+| file | what |
+|---|---|
+| `suite` | names and ids of the DeepMind Control Suite's tasks; light |
+| `dm_control` | one task of the suite as a `gymnasium.Env` |
+| `rendering` | pictures of a physics at three render qualities |
+| `gl` | choice of the OpenGL back-end, and the guard against forks |
+| `episodes` | one seed per episode; replay of an unfinished episode |
+| `foreign` | other people's pixel environments, brought to the same form |
+| `make` | `make_env`, `make_vector` |
+| `diagnostics` | what ``aime-agent doctor`` tells about this machine |
+
+Nothing heavy is imported before it is used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if not __name__.startswith("aime_agent."):
     raise ImportError("import aime_agent.envs, not envs (a second copy would register ids twice)")
+
+if TYPE_CHECKING:
+    from aime_agent.envs.diagnostics import environment_report as environment_report
+    from aime_agent.envs.foreign import adapt as adapt
+    from aime_agent.envs.gl import choose_backend as choose_backend
+    from aime_agent.envs.make import fast_forward_vector as fast_forward_vector
+    from aime_agent.envs.make import make_env as make_env
+    from aime_agent.envs.make import make_vector as make_vector
+    from aime_agent.envs.suite import task_id as task_id
+
+_PUBLIC = {
+    "adapt": "aime_agent.envs.foreign",
+    "choose_backend": "aime_agent.envs.gl",
+    "environment_report": "aime_agent.envs.diagnostics",
+    "fast_forward_vector": "aime_agent.envs.make",
+    "make_env": "aime_agent.envs.make",
+    "make_vector": "aime_agent.envs.make",
+    "task_id": "aime_agent.envs.suite",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'aime_agent.envs' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})
