@@ -1,1 +1,35 @@
-"""The five pillars joined."""
+"""The five pillars joined.
+
+``model``        `AimeWorldModel` (= `DPGMMVariationalRecurrentAutoencoder`): start here
+``config``       `WorldModelConfig` and the presets
+``state``        `WorldState`, `Belief` and what else crosses a step
+``sequence``     passes over whole sequences; ``losses`` their terms; ``outputs`` what comes back
+``imagination``  dreams and predictions; ``reading`` what a belief says
+``seeds``        the seed documents' keywords
+``pretrained``   saving and loading
+"""
+
+from aime_agent.world_model.config import PRESETS, WorldModelConfig, preset
+from aime_agent.world_model.model import AimeWorldModel, DPGMMVariationalRecurrentAutoencoder
+from aime_agent.world_model.outputs import WorldModelOutput
+from aime_agent.world_model.state import (
+    AttentionView,
+    Belief,
+    Prediction,
+    Trajectory,
+    WorldState,
+)
+
+__all__ = [
+    "PRESETS",
+    "AimeWorldModel",
+    "AttentionView",
+    "Belief",
+    "DPGMMVariationalRecurrentAutoencoder",
+    "Prediction",
+    "Trajectory",
+    "WorldModelConfig",
+    "WorldModelOutput",
+    "WorldState",
+    "preset",
+]

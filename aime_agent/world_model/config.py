@@ -1,0 +1,337 @@
+"""All settings of the world model, and the four presets.
+
+Sizes that pillars share are stated once, here; the ``*_config`` methods hand each pillar its own.
+``tiny`` is for tests, ``small`` for two CPU cores, ``base`` has the seed documents' sizes, ``seed84``
+their 84-pixel variant.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from aime_agent.attention.attention_prior import AttentionPriorConfig
+from aime_agent.attention.slot_decoder import SlotDecoderConfig
+from aime_agent.attention.slot_filter import SlotFilterConfig
+from aime_agent.configs import override
+from aime_agent.dynamics.vrnn_core import VRNNCoreConfig
+from aime_agent.errors import ConfigError, nearest
+from aime_agent.layers.conv import grid_sizes
+from aime_agent.optimization.loss_aggregator import LossWeights
+from aime_agent.perception.causal_perceiver import CausalPerceiverIOConfig
+from aime_agent.representation.dpgmm_prior import DPGMMPriorConfig
+from aime_agent.representation.vae_decoder import VAEDecoderConfig
+from aime_agent.representation.vae_encoder import VAEEncoderConfig
+
+PresetName = Literal["tiny", "small", "base", "seed84"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldModelConfig:
+    """Settings of `AimeWorldModel`; the defaults are the seed documents' sizes.
+
+    The five dictionaries at the end change single fields of a pillar's own configuration.
+
+    Raises:
+        ConfigError: a value cannot work; the message names the field.
+    """
+
+    image_size: int = 64
+    """Side of the square frames in pixels, at least 32."""
+    image_channels: int = 3
+    action_dim: int = 6
+    """A; comes from the environment (DMC humanoid has 21, walker 6)."""
+    latent_dim: int = 36
+    """Size of z."""
+    hidden_dim: int = 512
+    """Size of h."""
+    context_dim: int = 256
+    max_components: int = 15
+    """K, mixture components of the prior; 1 is the Gaussian control arm."""
+    n_lstm_layers: int = 1
+    use_orthogonal: bool = True
+    num_slots: int = 4
+    slot_dim: int = 64
+    attention_resolution: int = 21
+    """R, side of the attention maps."""
+    base_channels: int = 64
+    """Channels of trunk and decoder at 1/4 of the image; 1/8 and 1/16 have two and three times."""
+    patch: int = 4
+    """Side of the patches of the trunk's stem and of the decoder's head."""
+    units: int = 256
+    """Width of the posterior's and the prior's hidden layer."""
+    head_units: int = 128
+    """Width of the reward and continuation heads' hidden layer."""
+    prior_alpha: float = 6.0
+    """Shape of the Gamma hyper-prior over the concentration."""
+    prior_beta: float = 2.0
+    """Its rate."""
+    min_std: float = 0.1
+    """Floor of the standard deviation of posterior and prior alike."""
+    uniform_mix: float = 0.0
+    """Share of uniform mixture weights. Anything above 0 is drawn in dreams too: 0.01 puts one
+    dream of 15 steps in eight on a component that no state uses."""
+    free_nats: float = 1.0
+    """Floor of the latent KL per frame."""
+    representation_weight: float = 0.1
+    """Weight of the posterior's side of the balanced KL."""
+    attention_prior_weight: float = 0.8
+    """Share of the balanced attention KL that teaches the prediction."""
+    frame_energy: float = 1000.0
+    """Nats per frame that the moving part of a frame is scaled to; 0 keeps unit variance."""
+    consistency_steps: int = 3
+    """Open-loop steps of the consistency loss; 0 turns it off."""
+    consistency_every: int = 8
+    """Frames between two starts of the consistency loss."""
+    token_every: int = 8
+    """The tokenizer's decoder and the token predictor learn from every n-th frame."""
+    slot_decoder_units: int = 64
+    slot_every: int = 16
+    """The slot decoder learns from every n-th frame."""
+    slot_pixels: int = 256
+    """Pixels per frame that the slot decoder learns from."""
+    use_rgb: bool = True
+    """Balance the tasks' gradients by rotation; False sums them."""
+    rgb: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `RGBConfig`."""
+    weights: LossWeights = field(
+        default_factory=lambda: LossWeights(token_reconstruction=0.1, slot_reconstruction=0.1)
+    )
+    """Inside the tasks; the auxiliary decoders share the pixels' precision and count a tenth."""
+    perceiver: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `CausalPerceiverIOConfig`."""
+    encoder: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `VAEEncoderConfig`."""
+    decoder: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `VAEDecoderConfig`."""
+    slots: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `SlotFilterConfig`."""
+    attention_prior: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `AttentionPriorConfig`."""
+
+    def __post_init__(self) -> None:
+        if self.image_size < 32:
+            raise ConfigError(
+                f"WorldModelConfig.image_size must be at least 32, found {self.image_size}"
+            )
+        for name in ("action_dim", "latent_dim", "hidden_dim", "context_dim", "max_components"):
+            if getattr(self, name) < 1:
+                raise ConfigError(
+                    f"WorldModelConfig.{name} must be at least 1, found {getattr(self, name)}"
+                )
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of [h, z]."""
+        return self.hidden_dim + self.latent_dim
+
+    def perceiver_config(self) -> CausalPerceiverIOConfig:
+        """Settings of pillar 1; it reads the trunk's middle map."""
+        sides = grid_sizes((self.image_size, self.image_size), self.patch)
+        return override(
+            CausalPerceiverIOConfig(
+                in_channels=self.image_channels,
+                image_size=self.image_size,
+                context_dim=self.context_dim,
+                action_dim=self.action_dim,
+                downsample=2 * self.patch,
+                feature_channels=2 * self.base_channels,
+                grid_size=sides.mid,
+            ),
+            **self.perceiver,
+        )
+
+    def encoder_config(self) -> VAEEncoderConfig:
+        """Settings of the posterior; it reads the trunk's coarsest map."""
+        return override(
+            VAEEncoderConfig(
+                latent_dim=self.latent_dim,
+                context_dim=self.context_dim,
+                image_channels=self.image_channels,
+                base_channels=self.base_channels,
+                image_size=self.image_size,
+                hidden_dim=self.hidden_dim,
+                glimpse_dim=self.slots_config().token_channels,
+                units=self.units,
+                min_std=self.min_std,
+                patch=self.patch,
+                trunk=False,
+            ),
+            **self.encoder,
+        )
+
+    def decoder_config(self) -> VAEDecoderConfig:
+        """Settings of the decoder, which reads [h, z] and A^."""
+        return override(
+            VAEDecoderConfig(
+                latent_dim=self.latent_dim,
+                image_channels=self.image_channels,
+                base_channels=self.base_channels,
+                image_size=self.image_size,
+                hidden_dim=self.hidden_dim,
+                patch=self.patch,
+            ),
+            **self.decoder,
+        )
+
+    def prior_config(self) -> DPGMMPriorConfig:
+        """Settings of pillar 2's mixture, which reads [h_t, context^_{t-1}]."""
+        return DPGMMPriorConfig(
+            max_components=self.max_components,
+            latent_dim=self.latent_dim,
+            hidden_dim=self.hidden_dim + self.context_dim,
+            prior_alpha=self.prior_alpha,
+            prior_beta=self.prior_beta,
+            num_features=self.units,
+            min_std=self.min_std,
+            uniform_mix=self.uniform_mix,
+        )
+
+    def dynamics_config(self) -> VRNNCoreConfig:
+        """Settings of pillar 3."""
+        return VRNNCoreConfig(
+            latent_dim=self.latent_dim,
+            context_dim=self.context_dim,
+            action_dim=self.action_dim,
+            hidden_dim=self.hidden_dim,
+            n_lstm_layers=self.n_lstm_layers,
+            use_orthogonal=self.use_orthogonal,
+            units=self.head_units,
+        )
+
+    def slots_config(self) -> SlotFilterConfig:
+        """Settings of pillar 4's slots, which read the trunk's finest map."""
+        return override(
+            SlotFilterConfig(
+                num_slots=self.num_slots,
+                slot_dim=self.slot_dim,
+                attention_resolution=self.attention_resolution,
+                feature_channels=self.base_channels,
+                hidden_dim=self.hidden_dim,
+            ),
+            **self.slots,
+        )
+
+    def attention_prior_config(self) -> AttentionPriorConfig:
+        """Settings of pillar 4's prediction."""
+        return override(
+            AttentionPriorConfig(
+                attention_resolution=self.attention_resolution,
+                hidden_dim=self.hidden_dim,
+                latent_dim=self.latent_dim,
+            ),
+            **self.attention_prior,
+        )
+
+    def slot_decoder_config(self) -> SlotDecoderConfig:
+        """Settings of the auxiliary slot decoder."""
+        return SlotDecoderConfig(
+            slot_dim=self.slot_dim, hidden_dim=self.slot_decoder_units, channels=self.image_channels
+        )
+
+
+_COMPACT_PRIOR = {
+    "pooled_resolution": 8,
+    "motion_kernels": 0,
+    "feature_dim": 8,
+    "convgru_hidden_size": 8,
+    "convgru_kernel_size": 3,
+    "self_attention": False,
+    "group_norm": False,
+    "use_checkpoint": False,
+    "dropout": 0.0,
+}
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "tiny": {
+        "use_rgb": False,
+        "latent_dim": 12,
+        "hidden_dim": 64,
+        "context_dim": 32,
+        "max_components": 5,
+        "num_slots": 3,
+        "slot_dim": 24,
+        "attention_resolution": 8,
+        "base_channels": 8,
+        "units": 64,
+        "head_units": 48,
+        "slot_decoder_units": 32,
+        "perceiver": {
+            "num_latents": 4,
+            "num_latent_channels": 32,
+            "num_attention_heads": 2,
+            "num_encoder_layers": 0,
+            "widening_factor": 2,
+            "code_dim": 8,
+            "num_codes": 64,
+            "query_dim": 16,
+            "base_channels": 16,
+            "decoder": "patch",
+        },
+        "encoder": {"embedding_dim": 64},
+        "slots": {"token_channels": 16, "slot_mlp_hidden": 32, "first_iterations": 1},
+        "attention_prior": {**_COMPACT_PRIOR, "pooled_resolution": 4, "convgru_hidden_size": 4},
+    },
+    "small": {
+        "use_rgb": False,
+        "frame_energy": 300.0,
+        "representation_weight": 0.5,
+        "consistency_every": 4,
+        "weights": {"consistency": 1.0},
+        "latent_dim": 32,
+        "hidden_dim": 256,
+        "context_dim": 64,
+        "max_components": 15,
+        "num_slots": 4,
+        "slot_dim": 32,
+        "attention_resolution": 16,
+        "base_channels": 16,
+        "units": 192,
+        "head_units": 96,
+        "slot_decoder_units": 64,
+        "perceiver": {
+            "num_latents": 8,
+            "num_latent_channels": 48,
+            "num_attention_heads": 4,
+            "num_encoder_layers": 0,
+            "widening_factor": 2,
+            "code_dim": 16,
+            "num_codes": 256,
+            "query_dim": 32,
+            "base_channels": 32,
+            "decoder": "patch",
+            "decay": 0.9,
+        },
+        "slots": {"token_channels": 32, "slot_mlp_hidden": 64, "first_iterations": 1},
+        "attention_prior": _COMPACT_PRIOR,
+    },
+    "base": {},
+    "seed84": {
+        "image_size": 84,
+        "hidden_dim": 256,
+        "latent_dim": 32,
+        "context_dim": 128,
+        "perceiver": {"num_latent_channels": 128},
+    },
+}
+"""What each preset changes in `WorldModelConfig`."""
+
+
+def preset(name: str, **changes: Any) -> WorldModelConfig:
+    """Returns the configuration of a preset, with single fields changed.
+
+    Raises:
+        ConfigError: the preset or a field is unknown; the message names the nearest.
+
+    >>> preset("small", action_dim=21).hidden_dim
+    256
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"preset {name!r} is unknown. {nearest(name, get_args(PresetName))}")
+    settings: dict[str, Any] = dict(PRESETS[name])
+    for key, value in changes.items():
+        old = settings.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            settings[key] = {**old, **value}
+        else:
+            settings[key] = value
+    return override(WorldModelConfig(), **settings)

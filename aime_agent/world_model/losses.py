@@ -1,0 +1,218 @@
+"""The loss terms of one sequence, each ``[B, T]`` (or per frame) until its final mean.
+
+Latent KL, balanced (Hafner et al., 2023) on the mixture bound U (Hershey & Olsen, 2007), with free
+bits outside the log-sum:
+
+    KL = max(f, U(sg q ‖ p)) + 0.1 max(f, U(q ‖ sg p)),   U_τ = −τ log Σ_k π_k exp(−KL_k/τ)
+
+Consistency: k open-loop prior steps from every n-th frame with the true actions, the same U
+against the stopped posterior.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from aime_agent.functional.regularizers import (
+    balanced_attention_kl,
+    map_movement,
+    movement_huber,
+    slot_diversity,
+    slot_transition_error,
+)
+from aime_agent.functional.spatial import coordinate_grid
+from aime_agent.layers.conv import patchify
+from aime_agent.representation.dpgmm_prior import MixturePrior
+from aime_agent.representation.mixture import usage_gap
+from aime_agent.world_model.state import Belief, TokenEvidence
+
+if TYPE_CHECKING:
+    from aime_agent.world_model.model import AimeWorldModel
+    from aime_agent.world_model.sequence import Filtered
+
+
+class SequenceData(NamedTuple):
+    """The sequence the losses are about; rewards and ends may be absent."""
+
+    observations: Float[Tensor, "B T C H W"]
+    actions: Float[Tensor, "B T A"]
+    is_first: Bool[Tensor, "B T"]
+    rewards: Float[Tensor, "B T"] | None = None
+    terminated: Bool[Tensor, "B T"] | None = None
+
+
+def latent_kl(
+    prior: MixturePrior,
+    mean: Float[Tensor, "*b z"],
+    std: Float[Tensor, "*b z"],
+    free_nats: float,
+    representation_weight: float = 0.1,
+    tau: float = 1.0,
+) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
+    """Returns the balanced KL and, for logging, the plain bound U."""
+    forward = prior.kl_bound(mean.detach(), std.detach(), tau)
+    backward = prior.detach().kl_bound(mean, std, tau)
+    balanced = forward.clamp(min=free_nats) + representation_weight * backward.clamp(min=free_nats)
+    return balanced, forward.detach()
+
+
+def consistency_loss(
+    model: "AimeWorldModel", beliefs: Belief, data: SequenceData
+) -> Float[Tensor, ""]:
+    """U of the posterior against the prior after 1..k open-loop steps of one episode.
+
+    Args:
+        model: The world model.
+        beliefs: Stacked inferred beliefs ``[B, T, ...]``.
+        data: The sequence; where an episode begins, the steps of the one before end.
+    """
+    steps, every = model.config.consistency_steps, model.config.consistency_every
+    actions, floor = data.actions, model.config.free_nats
+    starts = torch.arange(0, actions.shape[1] - steps, every, device=actions.device)
+    episode = data.is_first.cumsum(1)
+
+    def at(x: Tensor | None, offset: int) -> Tensor:
+        if x is None:
+            raise ValueError("beliefs: a posterior is needed, found a dream")
+        return x[:, starts + offset].flatten(0, 1)
+
+    hidden, cell = at(beliefs.state.hidden, 0), at(beliefs.state.cell, 0)
+    z, context_hat = at(beliefs.z, 0), at(beliefs.context_hat, 0)
+    total = actions.new_zeros(())
+    for k in range(1, steps + 1):
+        hidden, cell = model.dynamics.step(hidden, cell, z, context_hat, at(actions, k - 1))
+        prior = model.prior.infer(torch.cat([hidden, context_hat], dim=-1))
+        target_mean, target_std = at(beliefs.mean, k).detach(), at(beliefs.std, k).detach()
+        bound = prior.kl_bound(target_mean, target_std).clamp(min=floor)
+        total = total + masked_mean(bound, at(episode, k) == at(episode, 0))
+        z = prior.sample(torch.randn_like(z), torch.rand_like(z[:, 0]))
+        context_hat = model.dynamics.predict_context(hidden, z)
+    return total / steps
+
+
+def reconstruction_error(
+    model: "AimeWorldModel", patches: Tensor, observations: Float[Tensor, "B T C H W"]
+) -> Float[Tensor, "B T"]:
+    """Negative log likelihood (less its constant) of the frames, summed over pixels, in nats."""
+    target = patchify(model.pixels.center(observations.flatten(0, 1)), model.config.patch)
+    squared = (patches - target).square().flatten(1).sum(-1)
+    return (0.5 * model.pixels.precision * squared).unflatten(0, observations.shape[:2])
+
+
+def masked_mean(
+    x: Float[Tensor, "*b"], keep: Bool[Tensor, "*b"] | Float[Tensor, "*b"]
+) -> Float[Tensor, ""]:
+    """Mean of x over the rows to keep (0 if there is none)."""
+    weight = keep.to(x.dtype)
+    return (x * weight).sum() / weight.sum().clamp(min=1.0)
+
+
+def perceiver_terms(
+    model: "AimeWorldModel", data: SequenceData, tokens: TokenEvidence, context: Tensor
+) -> dict[str, Tensor]:
+    """Token reconstruction and next-token prediction on every n-th frame, and commitment."""
+    batch, length = data.actions.shape[:2]
+    n = torch.arange(batch * length, device=context.device)
+    every = model.config.token_every
+    chosen = n[(n // length + n) % every == 0] if every > 1 else n
+    tokenizer = model.perceiver.tokenizer
+    decoded = tokenizer.decode_codes(tokens.codes[chosen])
+    target = model.pixels.center(data.observations.flatten(0, 1)[chosen])
+    error = 0.5 * model.pixels.precision * (decoded - target).square().flatten(1).sum(-1)
+    terms = {"token_reconstruction": error.mean(), "commitment": tokens.commitment.mean()}
+    if length == 1:
+        return terms
+    pairs = chosen[chosen % length < length - 1]
+    predicted = model.perceiver.predictor.loss(
+        context.flatten(0, 1)[pairs], data.actions.flatten(0, 1)[pairs], tokens.ids[pairs + 1]
+    )
+    same_episode = ~data.is_first.flatten(0, 1)[pairs + 1]
+    return {**terms, "token_prediction": masked_mean(predicted, same_episode)}
+
+
+def control_terms(
+    model: "AimeWorldModel", data: SequenceData, features: Tensor
+) -> dict[str, Tensor]:
+    """Reward (masked where an episode begins) and continuation, if the data has them."""
+    terms: dict[str, Tensor] = {}
+    if data.rewards is not None:
+        loss = model.reward_head.loss(model.reward_head(features), data.rewards)
+        terms["reward"] = masked_mean(loss, ~data.is_first)
+    if data.terminated is not None:
+        logit = model.continuation_head(features)
+        target = (~data.terminated).to(logit.dtype)
+        terms["continuation"] = F.binary_cross_entropy_with_logits(logit, target)
+    return terms
+
+
+def attention_terms(
+    model: "AimeWorldModel", data: SequenceData, beliefs: Belief
+) -> dict[str, Tensor]:
+    """Predicted against seen attention, its movement, slots' transition, pixels and diversity."""
+    seen, hat, shift = beliefs.log_evidence, beliefs.log_attention_hat, beliefs.shift
+    slots, slots_hat, shares = beliefs.slots, beliefs.slots_hat, beliefs.responsibilities
+    if seen is None or hat is None or shift is None:
+        raise ValueError("beliefs: inferred maps are needed, found none")
+    if slots is None or slots_hat is None or shares is None:
+        raise ValueError("beliefs: inferred slots are needed, found none")
+    goes_on = ~data.is_first
+    kl = balanced_attention_kl(seen.exp(), hat, model.config.attention_prior_weight)
+    maps = torch.cat([beliefs.state.attention[:, :1], seen.exp()], dim=1)
+    moved = movement_huber(shift, map_movement(maps))
+    moved_slots = slot_transition_error(slots_hat, slots)
+    diversity = slot_diversity(shares.unflatten(-1, seen.shape[-2:]))
+    return {
+        "attention_kl": kl.mean(),
+        "movement": masked_mean(moved, goes_on),
+        "slot_transition": masked_mean(moved_slots, goes_on),
+        "slot_reconstruction": slot_pixels(model, data, slots),
+        "diversity": diversity.mean(),
+    }
+
+
+def slot_pixels(
+    model: "AimeWorldModel", data: SequenceData, slots: Float[Tensor, "B T S D"]
+) -> Float[Tensor, ""]:
+    """Error of the slot decoder on some pixels of every n-th frame, in nats per frame."""
+    c = model.config
+    batch, length = data.actions.shape[:2]
+    n = torch.arange(batch * length, device=slots.device)
+    chosen = n[(n // length + n) % c.slot_every == 0] if c.slot_every > 1 else n
+    total = c.image_size**2
+    count = min(c.slot_pixels, total)
+    where = torch.randperm(total, device=slots.device)[:count]
+    grid = coordinate_grid(c.image_size, c.image_size, slots).flatten(0, 1)
+    out = model.slot_decoder(slots.flatten(0, 1)[chosen], grid[where])
+    target = model.pixels.center(data.observations.flatten(0, 1)[chosen])
+    wanted = target.flatten(2)[..., where].mT
+    squared = (out.rgb - wanted).square().sum((-2, -1)) * (total / count)
+    return (0.5 * model.pixels.precision * squared).mean()
+
+
+def sequence_terms(
+    model: "AimeWorldModel", data: SequenceData, passed: "Filtered", tau: float
+) -> tuple[dict[str, Tensor], Float[Tensor, "B T"]]:
+    """All terms by their names in `TERMS`, and the plain KL bound for logging."""
+    c, beliefs, prior = model.config, passed.beliefs, passed.prior
+    if beliefs.mean is None or beliefs.std is None:
+        raise ValueError("beliefs: a posterior is needed, found a dream")
+    balanced, bound = latent_kl(
+        prior, beliefs.mean, beliefs.std, c.free_nats, c.representation_weight, tau
+    )
+    predicted = (beliefs.context_hat - beliefs.context.detach()).square().mean(-1)
+    terms = {
+        "reconstruction": reconstruction_error(model, passed.patches, data.observations),
+        "kl_latent": balanced,
+        "hierarchical_kl": model.prior.regulariser(prior),
+        "usage": usage_gap(prior.responsibilities(beliefs.mean.detach(), beliefs.std.detach())),
+        "context_prediction": predicted,
+        **control_terms(model, data, beliefs.features),
+        **perceiver_terms(model, data, passed.tokens, beliefs.context),
+        **attention_terms(model, data, beliefs),
+    }
+    if c.consistency_steps and data.actions.shape[1] > c.consistency_steps:
+        terms["consistency"] = consistency_loss(model, beliefs, data)
+    return terms, bound

@@ -1,0 +1,88 @@
+"""A world model on disk: ``config.json`` beside ``model.safetensors``; nothing is unpickled."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from aime_agent.configs import from_dict, to_dict
+from aime_agent.errors import CheckpointError, ConfigError, MissingDependencyError
+from aime_agent.world_model.config import WorldModelConfig
+
+if TYPE_CHECKING:
+    from aime_agent.world_model.model import AimeWorldModel
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+FORMAT = 1
+
+
+def save_pretrained(model: "AimeWorldModel", folder: Path) -> None:
+    """Writes configuration and weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(state))
+    text = {"format": FORMAT, "kind": "AimeWorldModel", "config": to_dict(model.config)}
+    (folder / CONFIG).write_text(json.dumps(text, indent=2))
+
+
+def load_pretrained(
+    cls: "type[AimeWorldModel]",
+    path: str | Path,
+    revision: str | None,
+    device: str,
+    local_files_only: bool,
+) -> "AimeWorldModel":
+    """Reads what `save_pretrained` wrote; a name that is no folder is looked up on the hub.
+
+    Raises:
+        CheckpointError: files are missing, damaged, or of something else.
+        MissingDependencyError: a hub id is given and huggingface-hub is not installed.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        folder = _from_hub(str(path), revision, local_files_only)
+    try:
+        text = json.loads((folder / CONFIG).read_text())
+        weights = safetensors.torch.load((folder / WEIGHTS).read_bytes())
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: no readable world model ({error})") from error
+    found = text if isinstance(text, dict) else {}
+    if found.get("kind") != "AimeWorldModel" or found.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{folder}: an AimeWorldModel of format {FORMAT} required, found "
+            f"{found.get('kind')!r} of format {found.get('format')!r}"
+        )
+    try:
+        model = cls(from_dict(WorldModelConfig, found["config"]))
+        model.load_state_dict(weights)
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise CheckpointError(f"{folder}: the configuration cannot be used ({error})") from error
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{folder}: weights do not fit their configuration ({error})"
+        ) from error
+    return model.to(torch.device(device)).eval()
+
+
+def _from_hub(name: str, revision: str | None, local_files_only: bool) -> Path:
+    """Downloads (or finds in the cache) a model from the Hugging Face hub."""
+    if "/" not in name or name.startswith((".", "/")):
+        raise CheckpointError(f"{name}: no such folder")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{name}: no such folder, and loading from the hub needs "
+            "huggingface-hub: pip install 'aime-agent[hub]'"
+        ) from error
+    patterns = [CONFIG, WEIGHTS]
+    try:
+        folder = snapshot_download(
+            name, revision=revision, local_files_only=local_files_only, allow_patterns=patterns
+        )
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{name}: the hub does not give it ({error})") from error
+    return Path(folder)

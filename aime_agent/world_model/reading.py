@@ -1,0 +1,65 @@
+"""What a belief says: reward, continuation, frames, attention; of one belief or of stacked ones."""
+
+from typing import TYPE_CHECKING
+
+from jaxtyping import Float
+from torch import Tensor
+
+from aime_agent.layers.conv import unpatchify
+from aime_agent.world_model.state import AttentionView, Belief
+
+if TYPE_CHECKING:
+    from aime_agent.world_model.model import AimeWorldModel
+
+
+def reward(model: "AimeWorldModel", belief: Belief) -> Float[Tensor, "*b"]:
+    """Expected reward that arrives with the frame of this belief."""
+    return model.reward_head.mean(model.reward_head(belief.features))
+
+
+def continuation(model: "AimeWorldModel", belief: Belief) -> Float[Tensor, "*b"]:
+    """Probability that the episode goes on after this belief's frame."""
+    return model.continuation_head.mean(model.continuation_head(belief.features))
+
+
+def decode(model: "AimeWorldModel", belief: Belief) -> Float[Tensor, "*b C H W"]:
+    """Frames in [0, 1] of one belief or of stacked ones.
+
+    Raises:
+        ValueError: the belief was dreamt with ``attend=False``.
+    """
+    if belief.log_attention_hat is None:
+        raise ValueError(
+            "belief: its predicted attention is needed to decode, found None; "
+            "imagine or roll out with attend=True"
+        )
+    lead = belief.z.shape[:-1]
+    features = belief.features.flatten(0, -2)
+    maps = belief.log_attention_hat.flatten(0, -3).exp()
+    side = model.config.image_size
+    patches = model.decoder.patches(features, maps)
+    frames = model.pixels.restore(unpatchify(patches, model.config.patch, (side, side)))
+    return frames.unflatten(0, lead)
+
+
+def attend(model: "AimeWorldModel", belief: Belief) -> AttentionView:
+    """Maps, slots, centres and mass of one belief or of stacked ones.
+
+    In a dream, where nothing was seen, the slots' maps are the masks that the slot decoder
+    draws for them.
+
+    Raises:
+        ValueError: the belief was dreamt with ``attend=False``.
+    """
+    if belief.attention is None or belief.slots is None:
+        raise ValueError(
+            "belief: attention and slots are needed, found None; "
+            "imagine or roll out with attend=True"
+        )
+    shares = belief.responsibilities
+    if shares is None:
+        side = model.config.attention_resolution
+        _, masks = model.slot_decoder.render(belief.slots.flatten(0, -3), side, side)
+        shares = masks.flatten(-2).unflatten(0, belief.slots.shape[:-2])
+    read = model.slots.read(shares)
+    return AttentionView(belief.attention, read.maps, read.centers, read.mass, belief.slots)
