@@ -1,1 +1,8 @@
-"""The aime-agent command."""
+"""The ``aime-agent`` command.
+
+| file | what |
+|---|---|
+| `main` | reads the words, runs the verb, turns errors into one line and an exit code |
+| `options` | one dataclass per verb; its documentation is the help |
+| `commands` | what each verb does |
+"""

@@ -1,0 +1,225 @@
+"""What each verb does. Heavy packages are imported inside, once the words are known to be right."""
+
+import dataclasses
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from aime_agent.cli.options import (
+    Args,
+    DoctorArgs,
+    EvalArgs,
+    QuickstartArgs,
+    RecordArgs,
+    TrainArgs,
+    given,
+    settings,
+)
+from aime_agent.errors import CheckpointError, ConfigError, nearest
+
+Row = tuple[str, Any, bool, str]
+
+
+def run(args: Args, argv: Sequence[str]) -> int:
+    """Runs a parsed command and returns its exit code."""
+    match args:
+        case TrainArgs():
+            return train(args, argv)
+        case EvalArgs():
+            return evaluate(args)
+        case RecordArgs():
+            return record(args)
+        case DoctorArgs():
+            return doctor(args)
+        case QuickstartArgs():
+            from aime_agent.cli.quickstart import quickstart
+
+            return quickstart(args)
+
+
+def train(args: TrainArgs, argv: Sequence[str]) -> int:
+    """Trains; only settings that were typed are passed on, so a resumed run keeps its own."""
+    check_task(args.task)
+    typed = given(argv) - {"set", "resume"}
+    chosen = {name: getattr(args, name) for name in typed}
+    more = settings(args.set)
+    if both := typed & set(more):
+        raise ConfigError(f"given twice, as an option and by --set: {', '.join(sorted(both))}")
+    _check_keys(more)
+    check_device(args.device)
+    from aime_agent.training.train import train as start
+
+    start(args.task, resume=args.resume, **chosen, **more)
+    return 0
+
+
+def evaluate(args: EvalArgs) -> int:
+    """Scores an agent or a baseline and writes the JSON file."""
+    home = run_home(args.run)
+    agent = load(args.run, args.device)
+    from aime_agent.training import evaluate as scoring
+
+    env = agent.make_env()
+    try:
+        policy = _policy(args, agent, env)
+        result = scoring.evaluate(policy, env, args.episodes, args.seed, args.max_steps)
+    finally:
+        env.close()
+    c = agent.config
+    out = Path(args.out or home / "evaluations" / f"{args.policy}-s{args.seed}.json")
+    facts = {"task": c.task, "run": args.run, "policy": args.policy, "seed": args.seed}
+    facts |= {"max_steps": args.max_steps, "render_quality": c.render_quality}
+    scoring.save_result(result, out, c.action_repeat, **facts)
+    for k, (score, length) in enumerate(zip(result.returns, result.lengths, strict=True)):
+        print(f"episode {k:<3} return {score:8.2f}   {length} actions")
+    print(_summary(result, args, c))
+    print(f"written to {out}")
+    return 0
+
+
+def record(args: RecordArgs) -> int:
+    """Films an agent and, if asked, saves a contact sheet."""
+    home = run_home(args.run)
+    out = Path(args.out or home / "videos" / f"episode-s{args.seed}.mp4")
+    from aime_agent.training import video
+
+    config = video.RecordConfig(
+        episodes=args.episodes,
+        steps=args.steps,
+        mark=args.mark,
+        scale=args.scale,
+        seed=args.seed,
+        first_step=args.first_step,
+    )
+    sheet = None if args.sheet is None else Path(args.sheet)
+    video.check_files(out, sheet)
+    agent = load(args.run, args.device)
+    video.record(agent, out, config, sheet=sheet)
+    print(f"written to {out}" + ("" if sheet is None else f" and {sheet}"))
+    return 0
+
+
+def doctor(args: DoctorArgs) -> int:
+    """Prints what was found, with a cure for everything that is wrong; 1 if anything is."""
+    rows: Iterable[Row]
+    if args.run is None:
+        from aime_agent.envs.diagnostics import environment_report
+
+        rows = environment_report()
+    else:
+        run_home(args.run)
+        from aime_agent.training.pillars import pillar_report
+
+        rows = pillar_report(args.run)
+    rows = list(rows)
+    for line in report_lines(rows):
+        print(line)
+    return 0 if all(ok for _, _, ok, _ in rows) else 1
+
+
+def report_lines(rows: Sequence[Row]) -> list[str]:
+    """Lays out findings in columns; remedies stand below what they cure.
+
+    >>> for line in report_lines([("GL", "egl", True, ""), ("mujoco", "4.0", False, "use 3.17")]):
+    ...     print(line)
+    ok    GL      egl
+    FAIL  mujoco  4.0
+                  -> use 3.17
+    """
+    width = max((len(name) for name, *_ in rows), default=0)
+    lines = []
+    for name, value, ok, remedy in rows:
+        lines.append(f"{'ok' if ok else 'FAIL':<6}{name:<{width}}  {value}")
+        if remedy and not ok:
+            lines.append(f"{'':<{width + 8}}-> {remedy}")
+    return lines
+
+
+def check_task(task: str) -> None:
+    """Refuses a control suite task that does not exist; Gymnasium ids are left to Gymnasium.
+
+    Raises:
+        ConfigError: the message names the nearest tasks.
+    """
+    from aime_agent.envs.suite import split_task
+
+    if "/" not in task and "-v" not in task and ":" not in task:
+        split_task(task)
+
+
+def check_device(device: str) -> None:
+    """Refuses a device that is no device or is not there."""
+    import torch
+
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        kind = ""
+    if kind not in ("cpu", "cuda"):
+        raise ConfigError(f"--device takes cpu, cuda or cuda:N, found {device!r}")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"--device {device}: torch {torch.__version__} finds no CUDA device")
+
+
+def run_home(path: str) -> Path:
+    """Returns the run folder of a run or a checkpoint.
+
+    Raises:
+        CheckpointError: there is nothing; the message names the nearest neighbours.
+    """
+    home = Path(path)
+    if not home.is_dir():
+        beside = home.parent
+        names = [str(p) for p in beside.iterdir() if p.is_dir()] if beside.is_dir() else []
+        hint = f" {nearest(str(home), names)}" if names else ""
+        raise CheckpointError(f"{path}: no such run folder or checkpoint.{hint}")
+    return home.parent.parent if home.parent.name == "checkpoints" else home
+
+
+def load(path: str, device: str) -> Any:
+    """Returns the agent of a run folder or a checkpoint."""
+    check_device(device)
+    from aime_agent.agents.aime import AimeAgent
+
+    return AimeAgent.from_pretrained(path, device=device)
+
+
+def resume_hint(argv: Sequence[str]) -> str:
+    """Returns the command that goes on after Ctrl-C."""
+    words = [w for w in argv if w != "--resume"]
+    return shlex.join(["aime-agent", *words, "--resume"])
+
+
+def _policy(args: EvalArgs, agent: Any, env: Any) -> Any:
+    from aime_agent.training import evaluate as scoring
+
+    match args.policy:
+        case "random":
+            return scoring.random_policy(env.action_space, args.seed)
+        case "zero":
+            return scoring.zero_policy(env.action_space)
+        case "untrained":
+            return scoring.untrained(agent)
+        case _:
+            return agent.predict
+
+
+def _summary(result: Any, args: EvalArgs, config: Any) -> str:
+    """Returns the line people quote: score, interval, episodes, frames and render quality."""
+    low_high = "" if result.ci95 is None else "  95% [{:.1f}, {:.1f}]".format(*result.ci95)
+    frames = sum(result.lengths) * config.action_repeat
+    return (
+        f"{config.task}, {args.policy}: mean return {result.mean:.1f}{low_high}  "
+        f"({len(result.returns)} episodes, {frames} frames, render quality {config.render_quality})"
+    )
+
+
+def _check_keys(more: dict[str, Any]) -> None:
+    """Refuses a --set key that no run has."""
+    from aime_agent.training.config import TrainConfig
+
+    known = [f.name for f in dataclasses.fields(TrainConfig) if f.name != "task"]
+    for key in more:
+        if key not in known:
+            raise ConfigError(f"--set: unknown setting {key!r}. {nearest(key, known)}")

@@ -1,0 +1,253 @@
+"""What can be typed after ``aime-agent``: one frozen dataclass per verb, its docs are the help.
+
+Nothing heavy is imported here: ``--help`` must answer at once. A refusal is one line that names
+the nearest valid name; `read` raises it as `ConfigError`.
+"""
+
+import contextlib
+import dataclasses
+import io
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import Positional, UseAppendAction, arg
+
+from aime_agent.errors import ConfigError, nearest
+
+PRESETS = ("tiny", "small", "base", "seed84")
+QUALITIES = ("standard", "fast", "minimal")
+POLICIES = ("agent", "random", "zero", "untrained")
+
+_Task = Positional[Annotated[str, arg(metavar="TASK")]]
+_Run = Positional[Annotated[str, arg(metavar="RUN")]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainArgs:
+    """Train an agent on a task; Ctrl-C saves, --resume goes on."""
+
+    task: _Task
+    """walker-walk, cartpole-balance, ... or any Gymnasium id with pixels."""
+    preset: Annotated[str, arg(metavar="{" + ",".join(PRESETS) + "}")] = "small"
+    """Size of the model."""
+    frames: int = 100_000
+    """Physics control steps to collect in all; an action takes --action-repeat of them."""
+    seed: int = 0
+    """Decides everything random."""
+    out: Annotated[str | None, arg(metavar="DIR")] = None
+    """Run folder; None for runs/TASK-PRESET-sSEED."""
+    resume: bool = False
+    """Go on from the last checkpoint in the run folder."""
+    render_quality: Annotated[str, arg(metavar="{" + ",".join(QUALITIES) + "}")] = "standard"
+    """What frames are rendered with: fast looks the same and takes a quarter of the time."""
+    device: str = "cpu"
+    """Where the model learns: cpu, cuda or cuda:N."""
+    image_size: int = 64
+    """Side of the frames in pixels, at least 32."""
+    action_repeat: int = 2
+    """Control steps per action."""
+    num_envs: int = 1
+    """Environments stepped side by side, one process each."""
+    threads: int = 0
+    """CPU threads of torch; 0 leaves its default."""
+    checkpoint_every: int = 1000
+    """Frames between two checkpoints."""
+    eval_every_frames: int = 0
+    """Frames between two evaluations; 0 for one at the end."""
+    eval_episodes: int = 5
+    """Episodes per evaluation; 0 for none."""
+    set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
+    """Any other setting, e.g. --set batch_size=16 --set world_model.latent_dim=24."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalArgs:
+    """Score a run: mean return of whole episodes with a 95 % interval, as JSON."""
+
+    run: _Run
+    """Run folder or checkpoint."""
+    episodes: int = 10
+    """Episodes to play."""
+    seed: int = 0
+    """Chooses the episodes."""
+    policy: Annotated[str, arg(metavar="{" + ",".join(POLICIES) + "}")] = "agent"
+    """Who plays: the agent, or a baseline in the same environment."""
+    max_steps: int | None = None
+    """Cut episodes after so many actions; None plays to the end."""
+    out: Annotated[str | None, arg(metavar="FILE.json")] = None
+    """Where to write the scores; None for RUN/evaluations/POLICY-sSEED.json."""
+    device: str = "cpu"
+    """Where the model runs: cpu, cuda or cuda:N."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordArgs:
+    """Film a run: what is real, reconstructed, dreamed, attended, and cut into slots."""
+
+    run: _Run
+    """Run folder or checkpoint."""
+    out: Annotated[str | None, arg(metavar="FILE.mp4")] = None
+    """The film; None for RUN/videos/episode-sSEED.mp4."""
+    episodes: int = 1
+    """Episodes, one after the other."""
+    steps: int = 200
+    """Actions shown per episode, 3 to 200."""
+    first_step: int = 0
+    """Action of the episode at which the film starts."""
+    mark: int | None = None
+    """Step of the film from which the dream panel sees no frame; None for a quarter in."""
+    scale: int = 5
+    """Panel pixels per image pixel, 1 to 16."""
+    seed: int = 0
+    """Chooses the episodes."""
+    sheet: Annotated[str | None, arg(metavar="FILE.png")] = None
+    """Also save a contact sheet of the first episode."""
+    device: str = "cpu"
+    """Where the model runs: cpu, cuda or cuda:N."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorArgs:
+    """Explain this machine (OpenGL, versions, threads, device, render speed), or a run's pillars."""
+
+    run: Annotated[str | None, Positional, arg(metavar="RUN")] = None
+    """Run folder or checkpoint whose five pillars to examine; None for the machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartArgs:
+    """Train an agent in minutes, compare it with random, zero and untrained, and film it."""
+
+    task: _Task = "walker-stand"
+    """The suite task that was measured to be learned fastest (docs/experiments.md)."""
+    frames: int = 64_000
+    """Physics control steps to collect."""
+    episodes: int = 10
+    """Episodes per policy in the comparison."""
+    seed: int = 0
+    """Decides everything random."""
+    out: Annotated[str, arg(metavar="DIR")] = "runs/quickstart"
+    """Run folder."""
+    video: Annotated[str, arg(metavar="FILE.mp4")] = "videos/quickstart.mp4"
+    """The film; a contact sheet lands beside it as PNG."""
+    cut_actor: bool = False
+    """Cut the actor's gradient on purpose: shows that the result is learned."""
+
+
+Args = TrainArgs | EvalArgs | RecordArgs | DoctorArgs | QuickstartArgs
+VERBS: dict[str, type[Args]] = {
+    "quickstart": QuickstartArgs,
+    "train": TrainArgs,
+    "eval": EvalArgs,
+    "record": RecordArgs,
+    "doctor": DoctorArgs,
+}
+_CHOICES = {"preset": PRESETS, "render_quality": QUALITIES, "policy": POLICIES}
+_POSITIONAL = {"task", "run"}
+
+
+def read(argv: Sequence[str]) -> Args:
+    """Parses the words after ``aime-agent``.
+
+    Raises:
+        ConfigError: something is unknown, missing or malformed; the message is one line.
+        SystemExit: help was asked for and printed.
+    """
+    words = list(argv) or ["--help"]
+    _check_names(words)
+    refusal = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(refusal):
+            args: Any = tyro.extras.subcommand_cli_from_dict(
+                dict[str, Callable[..., object]](VERBS),
+                prog="aime-agent",
+                description="A world model you can look into. RUN is a run folder or a checkpoint. Also: --version.",
+                args=words,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ConfigError(f"{one_line(refusal.getvalue())} (see {_help_of(words)})") from None
+    sys.stderr.write(refusal.getvalue())
+    for name, known in _CHOICES.items():
+        value = getattr(args, name, known[0])
+        if value not in known:
+            raise ConfigError(
+                f"--{name.replace('_', '-')}: unknown {value!r}. {nearest(value, known)}"
+            )
+    return args
+
+
+def given(argv: Sequence[str]) -> set[str]:
+    """Returns the field names of the options that were typed.
+
+    >>> sorted(given(["train", "walker-walk", "--render-quality=fast", "--seed", "3"]))
+    ['render_quality', 'seed']
+    """
+    return {word[2:].partition("=")[0].replace("-", "_") for word in argv if word.startswith("--")}
+
+
+def settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """Turns ``KEY=VALUE`` words into nested settings; values are JSON or plain text.
+
+    >>> settings(["batch_size=16", "world_model.latent_dim=24", "camera_id=side"])
+    {'batch_size': 16, 'world_model': {'latent_dim': 24}, 'camera_id': 'side'}
+    """
+    tree: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not (key and equals):
+            raise ConfigError(f"--set takes KEY=VALUE, found {pair!r}")
+        *groups, name = key.split(".")
+        branch = tree
+        for group in groups:
+            branch = branch.setdefault(group, {})
+            if not isinstance(branch, dict):
+                raise ConfigError(f"--set {pair}: {group!r} has been given a value already")
+        if name in branch:
+            raise ConfigError(f"--set {pair}: {name!r} has been given already")
+        branch[name] = _value(text)
+    return tree
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def one_line(box: str) -> str:
+    """Returns the message of a framed refusal without its frame, title and help texts."""
+    lines = [line.strip().strip("│").strip() for line in box.splitlines()]
+    lines = [line for line in lines if line and line[0] not in "╭╰"]
+    rule = next((i for i, line in enumerate(lines) if set(line) == {"─"}), len(lines))
+    return " ".join(lines[:rule]) or "these arguments cannot be read"
+
+
+def _check_names(words: Sequence[str]) -> None:
+    """Refuses an unknown verb or option before anything else is looked at."""
+    verb = words[0]
+    if verb.startswith("-"):
+        if verb not in ("-h", "--help") and not verb.startswith("--tyro-"):
+            known = ["--help", "--version"]
+            raise ConfigError(f"unknown option {verb!r} before a verb. {nearest(verb, known)}")
+        return
+    if verb not in VERBS:
+        raise ConfigError(f"unknown verb {verb!r}. {nearest(verb, VERBS)}")
+    fields = (f.name for f in dataclasses.fields(VERBS[verb]) if f.name not in _POSITIONAL)
+    options = ["--help", *("--" + name.replace("_", "-") for name in fields)]
+    for word in words[1:]:
+        option = word.partition("=")[0].replace("_", "-")
+        if word.startswith("--") and option not in options:
+            hint = nearest(option, options)
+            raise ConfigError(f"{verb}: unknown option {word.partition('=')[0]!r}. {hint}")
+
+
+def _help_of(words: Sequence[str]) -> str:
+    return " ".join(["aime-agent", *[w for w in words[:1] if w in VERBS], "--help"])
