@@ -124,7 +124,7 @@ class QuickstartArgs:
 
     task: _Task = "walker-stand"
     """The suite task that was measured to be learned fastest (docs/experiments.md)."""
-    frames: int = 64_000
+    frames: int = 36_000
     """Physics control steps to collect."""
     episodes: int = 10
     """Episodes per policy in the comparison."""

@@ -14,18 +14,18 @@ from aime_agent.errors import ConfigError
 
 SETTINGS: dict[str, Any] = {
     "preset": "small",
-    "action_repeat": 8,
+    "action_repeat": 4,
     "render_quality": "fast",
     "num_envs": 4,
-    "prefill_frames": 8000,
+    "prefill_frames": 6000,
     "pretrain_updates": 150,
     "train_every": 1,
     "updates_per_round": 1,
-    "checkpoint_every": 8000,
+    "checkpoint_every": 4000,
     "eval_episodes": 0,
     "log_every": 25,
     "image_every": 250,
-    "threads": 2,
+    "threads": 1,
     "agent": {"discount_per_two_frames": 0.99},
 }
 """Training settings of the quickstart, found by measurement (docs/experiments.md)."""

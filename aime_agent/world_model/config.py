@@ -273,8 +273,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
     "small": {
         "use_rgb": False,
-        "frame_energy": 300.0,
-        "representation_weight": 0.5,
         "consistency_every": 4,
         "weights": {"consistency": 1.0},
         "latent_dim": 32,
