@@ -26,7 +26,7 @@ SETTINGS: dict[str, Any] = {
     "log_every": 25,
     "image_every": 250,
     "threads": 1,
-    "agent": {"discount_per_two_frames": 0.99},
+    "agent": {"discount_per_two_frames": 0.95, "actor_max_std": 0.4},
 }
 """Training settings of the quickstart, found by measurement (docs/experiments.md)."""
 

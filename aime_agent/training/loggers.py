@@ -179,10 +179,11 @@ class ProgressLogger:
         if record.kind == "episode":
             self._last_return = record.values["return"]
         speed = record.clock.get("frames_per_second", math.nan)
-        note = f"{speed:.0f} frames/s  return {self._last_return:.1f}"
+        pace = f"{speed:.0f} frames/s" if math.isfinite(speed) else "learning from what is there"
+        note = f"{pace}  return {self._last_return:.1f}"
         if self._bar is not None:
             self._bar.update(self._task, completed=record.frames, note=note)
-        elif record.kind != "train" or record.update % 100 == 0:
+        elif record.kind != "episode" and record.update % 100 == 0:
             left = (self._total - record.frames) / speed if speed > 0 else math.nan
             self._console.print(
                 f"{record.frames:,}/{self._total:,} frames  update {record.update:,}  {note}  "

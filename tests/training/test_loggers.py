@@ -94,9 +94,11 @@ def test_plain_lines_without_a_terminal():
     stream = io.StringIO()
     logger = ProgressLogger(1000, Console(file=stream))
     logger.log(record(20, kind="episode", **{"return": 12.5}))
+    assert stream.getvalue() == ""
+    logger.log(record(100, loss=1.0))
     text = stream.getvalue()
-    assert "40/1,000 frames" in text
-    assert "4 frames/s  return 12.5  left 0:04 h" in text
+    assert "200/1,000 frames" in text
+    assert "4 frames/s  return 12.5  left 0:03 h" in text
 
 
 def test_bar_on_a_terminal_shows_the_same_numbers():
