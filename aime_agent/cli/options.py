@@ -123,7 +123,7 @@ class QuickstartArgs:
     """Train an agent in minutes, compare it with random, zero and untrained, and film it."""
 
     task: _Task = "walker-stand"
-    """The suite task that was measured to be learned fastest (docs/experiments.md)."""
+    """A suite task; the default came furthest in the trials of docs/experiments.md."""
     frames: int = 36_000
     """Physics control steps to collect."""
     episodes: int = 10

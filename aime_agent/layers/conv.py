@@ -82,7 +82,7 @@ class ConvHead(nn.Module):
         patch: Side of a patch.
         image_size: Height and width of the image.
         norm: Normalise each map over channels and space before its SiLU. On cartpole frames the
-            squared error that took 400 updates without it (9.5) took 250 with it.
+            squared error that took 400 updates without it (9.5) took between 200 and 300 with it.
     """
 
     def __init__(
