@@ -13,9 +13,9 @@ import tyro
 from torch import Tensor
 
 from aime_agent.representation.mixture import MixturePrior
-from aime_agent.world_model.config import PRESETS, preset
 from aime_agent.world_model.model import AimeWorldModel
 from aime_agent.world_model.outputs import WorldModelOutput
+from aime_agent.world_model.presets import PRESETS, preset
 from aime_agent.world_model.state import (
     AttentionView,
     Belief,

@@ -30,8 +30,9 @@ from aime_agent.configs import from_dict, to_dict
 from aime_agent.data.saved import read_agent
 from aime_agent.errors import CheckpointError, DataError
 from aime_agent.structs import Batch
-from aime_agent.world_model.config import WorldModelConfig, preset
+from aime_agent.world_model.config import WorldModelConfig
 from aime_agent.world_model.model import AimeWorldModel
+from aime_agent.world_model.presets import preset
 from aime_agent.world_model.state import WorldState
 
 

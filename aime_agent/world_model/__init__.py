@@ -1,7 +1,7 @@
 """The five pillars joined.
 
 ``model``        `AimeWorldModel` (= `DPGMMVariationalRecurrentAutoencoder`): start here
-``config``       `WorldModelConfig` and the presets
+``config``       `WorldModelConfig`; ``presets`` its four sets of values
 ``state``        `WorldState`, `Belief` and what else crosses a step
 ``sequence``     passes over whole sequences; ``losses`` their terms; ``outputs`` what comes back
 ``imagination``  dreams and predictions; ``reading`` what a belief says
@@ -9,9 +9,10 @@
 ``pretrained``   saving and loading
 """
 
-from aime_agent.world_model.config import PRESETS, WorldModelConfig, preset
+from aime_agent.world_model.config import WorldModelConfig
 from aime_agent.world_model.model import AimeWorldModel, DPGMMVariationalRecurrentAutoencoder
 from aime_agent.world_model.outputs import WorldModelOutput
+from aime_agent.world_model.presets import PRESETS, preset
 from aime_agent.world_model.state import (
     AttentionView,
     Belief,

@@ -44,7 +44,7 @@ class AimeWorldModel(nn.Module):
     """Perceiver context, mixture prior, LSTM dynamics, attention schema, one set of verbs.
 
     Args:
-        config: All sizes and settings; see `aime_agent.world_model.config.preset`.
+        config: All sizes and settings; see `aime_agent.world_model.presets.preset`.
         **overrides: Fields of the config to replace, or the seeds' keywords.
     """
 

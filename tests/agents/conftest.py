@@ -7,7 +7,7 @@ import torch
 from aime_agent.agents.aime import AgentSpec, AimeAgent
 from aime_agent.agents.presets import agent_preset
 from aime_agent.structs import Batch
-from aime_agent.world_model.config import preset
+from aime_agent.world_model.presets import preset
 
 QUICK = {"dream_starts": 6, "horizon": 3, "dream_skip": 1, "actor_units": 16}
 

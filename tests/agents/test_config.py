@@ -3,7 +3,7 @@ import pytest
 from aime_agent.agents.config import AgentConfig
 from aime_agent.agents.presets import AGENT_PRESETS, agent_preset
 from aime_agent.errors import ConfigError
-from aime_agent.world_model.config import PRESETS
+from aime_agent.world_model.presets import PRESETS
 
 
 @pytest.mark.parametrize(

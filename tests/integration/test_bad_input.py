@@ -13,7 +13,7 @@ from aime_agent.cli.main import main
 from aime_agent.data.saved import Checkpoint, names
 from aime_agent.training import checkpoint
 from aime_agent.training.collector import VectorLane
-from aime_agent.world_model.config import preset
+from aime_agent.world_model.presets import preset
 
 WORDS = (
     "train cartpole-swingup --preset tiny --image-size 32 --frames 60 --checkpoint-every 40 "

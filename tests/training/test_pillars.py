@@ -18,8 +18,8 @@ from aime_agent.training.ablations import (
     measure,
 )
 from aime_agent.training.pillars import changes, held_out, pillar_report, pillar_rows
-from aime_agent.world_model.config import preset
 from aime_agent.world_model.losses import SequenceData
+from aime_agent.world_model.presets import preset
 from aime_agent.world_model.sequence import filter_sequence
 
 ARMS = {arm.name: arm for arm in ABLATIONS}

@@ -6,8 +6,8 @@ import pytest
 import torch
 from laws import randomised
 
-from aime_agent.world_model.config import preset
 from aime_agent.world_model.model import AimeWorldModel
+from aime_agent.world_model.presets import preset
 
 SIDE, ACTIONS, BATCH, LENGTH = 32, 2, 2, 6
 SMALL = {"image_size": SIDE, "action_dim": ACTIONS, "perceiver": {"window": 3}}

@@ -8,9 +8,10 @@ import torch
 from laws import assert_equal, is_deterministic, works_in_float64
 
 from aime_agent.errors import ConfigError, ShapeError
-from aime_agent.world_model.config import WorldModelConfig, preset
+from aime_agent.world_model.config import WorldModelConfig
 from aime_agent.world_model.losses import SequenceData
 from aime_agent.world_model.model import AimeWorldModel, DPGMMVariationalRecurrentAutoencoder
+from aime_agent.world_model.presets import preset
 from aime_agent.world_model.state import Belief
 
 

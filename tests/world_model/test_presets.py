@@ -5,9 +5,10 @@ import torch
 
 from aime_agent.configs import from_dict, to_dict
 from aime_agent.errors import ConfigError
-from aime_agent.world_model.config import PRESETS, WorldModelConfig, preset
+from aime_agent.world_model.config import WorldModelConfig
 from aime_agent.world_model.losses import SequenceData
 from aime_agent.world_model.model import AimeWorldModel
+from aime_agent.world_model.presets import PRESETS, preset
 
 LARGEST = {"tiny": 0.3e6, "small": 3.0e6}
 """Parameters; `small` must train on two CPU cores."""
