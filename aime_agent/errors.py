@@ -27,6 +27,10 @@ class DataError(AimeError, ValueError):
     """Stored or incoming data (observations, actions, shards) cannot be used."""
 
 
+class DivergenceError(AimeError, ArithmeticError):
+    """Training has gone wrong for good: gradients have not been finite for many updates."""
+
+
 class RenderError(AimeError, RuntimeError):
     """Pixels were asked for and no OpenGL back-end can make them."""
 

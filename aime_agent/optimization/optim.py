@@ -4,19 +4,25 @@
     tensors of two or more dimensions only
 
 A step whose gradient is not finite is skipped, moments included, without waiting for the device.
-The state is a flat dictionary of tensors.
+One such step now and then is harmless; many in a row are a run that learns nothing, so they are
+counted on the device and read every `CHECK_EVERY` steps. The state is a flat dictionary of tensors.
 """
 
+import warnings
 from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from aime_agent.errors import CheckpointError, ConfigError, nearest
+from aime_agent.errors import CheckpointError, ConfigError, DivergenceError, nearest
 
 Group = nn.Module | Iterable[Parameter]
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+CHECK_EVERY = 10
+"""Steps between two looks at the counter: on an accelerator a look waits for the device."""
+WARN_AFTER, FAIL_AFTER = 10, 100
+"""Skipped steps in a row after which a warning is given, and after which training ends."""
 
 
 class ClippedAdam:
@@ -43,7 +49,9 @@ class ClippedAdam:
     ) -> None:
         self.lr = lr
         self._groups, self._clips = dict(groups), dict(clips)
+        self._steps, self._warned = 0, False
         every = [p for members in groups.values() for p in members]
+        self._skipped = torch.zeros((), dtype=torch.int64, device=every[0].device)
         matrices = [p for p in every if p.ndim >= 2]
         vectors = [p for p in every if p.ndim < 2]
         self._adam = torch.optim.AdamW(
@@ -63,6 +71,10 @@ class ClippedAdam:
 
         Args:
             lr_factor: Factor on the learning rate, for warm-up and decay.
+
+        Raises:
+            DivergenceError: the last `FAIL_AFTER` steps were all skipped (a `RuntimeWarning`
+                comes after `WARN_AFTER`).
         """
         norms = {name: self._clip(name) for name in self._groups}
         broken = ~torch.stack(list(norms.values())).isfinite().all()
@@ -70,6 +82,10 @@ class ClippedAdam:
         for group in self._adam.param_groups:
             group["lr"] = self.lr * lr_factor
         self._adam.step()
+        self._skipped = torch.where(broken, self._skipped + 1, 0)
+        self._steps += 1
+        if self._steps % CHECK_EVERY == 0:
+            self._look(norms)
         return norms
 
     def zero_grad(self) -> None:
@@ -100,6 +116,24 @@ class ClippedAdam:
         self._adam.state.clear()
         for slot in found:
             self._adam.state[slots[slot]] = _moments(state, slot, slots[slot])
+
+    def _look(self, norms: Mapping[str, Tensor]) -> None:
+        """Warns, once per series, or raises if too many steps in a row were skipped."""
+        skipped = int(self._skipped)
+        self._warned = self._warned and skipped >= WARN_AFTER
+        if skipped < WARN_AFTER or (self._warned and skipped < FAIL_AFTER):
+            return
+        broken = [name for name, norm in norms.items() if not norm.isfinite()]
+        text = (
+            f"the last {skipped} optimiser steps were skipped: the gradient of "
+            f"{' and '.join(map(repr, broken))} is not finite, so nothing is learned (learning rate "
+            f"{self.lr:g}). Look for NaN or infinite observations, rewards and loss terms; go back "
+            "to an earlier checkpoint; lower the learning rate or the clip"
+        )
+        if skipped >= FAIL_AFTER:
+            raise DivergenceError(text)
+        self._warned = True
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
 
     @torch.no_grad()
     def _clip(self, name: str) -> Tensor:

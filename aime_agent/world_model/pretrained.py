@@ -1,12 +1,14 @@
 """A world model on disk: ``config.json`` beside ``model.safetensors``; nothing is unpickled."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from aime_agent.configs import from_dict, to_dict
 from aime_agent.errors import CheckpointError, ConfigError, MissingDependencyError
@@ -37,6 +39,8 @@ def load_pretrained(
 ) -> "AimeWorldModel":
     """Reads what `save_pretrained` wrote; a name that is no folder is looked up on the hub.
 
+    The model has the floating type in which it was saved.
+
     Raises:
         CheckpointError: files are missing, damaged, or of something else.
         MissingDependencyError: a hub id is given and huggingface-hub is not installed.
@@ -56,7 +60,7 @@ def load_pretrained(
             f"{found.get('kind')!r} of format {found.get('format')!r}"
         )
     try:
-        model = cls(from_dict(WorldModelConfig, found["config"]))
+        model = cls(from_dict(WorldModelConfig, found["config"])).to(_floating_type(weights))
         model.load_state_dict(weights)
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
         raise CheckpointError(f"{folder}: the configuration cannot be used ({error})") from error
@@ -65,6 +69,12 @@ def load_pretrained(
             f"{folder}: weights do not fit their configuration ({error})"
         ) from error
     return model.to(torch.device(device)).eval()
+
+
+def _floating_type(weights: Mapping[str, Tensor]) -> torch.dtype:
+    """The type of the saved weights (`Module.to` turns all of them together)."""
+    found = (w.dtype for w in weights.values() if w.is_floating_point())
+    return next(found, torch.get_default_dtype())
 
 
 def _from_hub(name: str, revision: str | None, local_files_only: bool) -> Path:

@@ -1,12 +1,15 @@
 """Fused Adam with clipped groups: its step by hand, its groups, its memory."""
 
+import warnings
+
 import pytest
 import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from aime_agent.errors import CheckpointError, ConfigError
+from aime_agent.errors import CheckpointError, ConfigError, DivergenceError
 from aime_agent.optimization import make_optimizer
+from aime_agent.optimization.optim import FAIL_AFTER, WARN_AFTER
 
 
 def nets():
@@ -136,3 +139,50 @@ def test_foreign_state_is_refused():
         adam.load_state_dict({"x.0.step": torch.zeros(())})
     with pytest.raises(CheckpointError, match="exp_avg"):
         adam.load_state_dict({"a.0.step": torch.zeros(())})
+
+
+def feed(adam, a, b, values):
+    """One step per value, which stands in the gradient of b; returns the texts of the warnings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for value in values:
+            adam.zero_grad()
+            a.weight.grad = torch.ones_like(a.weight)
+            b.weight.grad = torch.full_like(b.weight, value)
+            adam.step()
+    return [str(w.message) for w in caught]
+
+
+def test_series_of_skipped_steps_warns_once_and_says_where():
+    a, b = nets()
+    adam = make_optimizer({"slots": a, "model": b}, lr=0.02)
+    nan = float("nan")
+    assert feed(adam, a, b, [nan] * (WARN_AFTER - 1) + [1.0]) == []
+    (text,) = feed(adam, a, b, [nan] * (WARN_AFTER + 30))
+    assert text.startswith(f"the last {WARN_AFTER} optimiser steps were skipped")
+    assert "'model' is not finite" in text
+    assert "learning rate 0.02" in text
+    assert "'slots'" not in text
+
+
+def test_steps_skipped_now_and_then_are_no_series():
+    a, b = nets()
+    adam = make_optimizer({"a": a, "b": b})
+    assert feed(adam, a, b, ([float("inf")] * 9 + [1.0]) * 30) == []
+
+
+def test_another_series_warns_again():
+    a, b = nets()
+    adam = make_optimizer({"a": a, "b": b})
+    series = [float("inf")] * 20 + [1.0] * 10
+    assert len(feed(adam, a, b, series * 2)) == 2
+
+
+def test_training_ends_where_every_step_is_skipped():
+    a, b = nets()
+    adam = make_optimizer({"a": a, "b": b})
+    weights = b.weight.clone()
+    feed(adam, a, b, [float("nan")] * (FAIL_AFTER - 1))
+    with pytest.raises(DivergenceError, match="go back to an earlier checkpoint"):
+        feed(adam, a, b, [float("nan")])
+    assert torch.equal(b.weight, weights)

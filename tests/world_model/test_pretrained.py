@@ -49,6 +49,15 @@ def test_every_weight_and_buffer_is_saved(single, folder):
     assert sorted(p.name for p in folder.iterdir()) == [CONFIG, WEIGHTS]
 
 
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_floating_type_is_kept(make, tmp_path, kind):
+    saved = make().to(kind)
+    saved.save_pretrained(tmp_path)
+    loaded = AimeWorldModel.from_pretrained(tmp_path)
+    assert {p.dtype for p in loaded.parameters()} == {kind}
+    assert_equal(loaded.state_dict(), saved.state_dict())
+
+
 def test_saving_twice_replaces(make, folder):
     other = make(scale=0.2).float()
     other.save_pretrained(str(folder))
