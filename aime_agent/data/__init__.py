@@ -1,6 +1,7 @@
 """Episodes, replay and storage.
 
 `episode` one episode in memory · `shard` a fixed number of rows on disk · `storage` streams of
-shards, byte cap, rollback · `replay` uniform windows as `Batch` · `files` whole-or-absent files ·
+shards, byte cap, rollback · `windows` uniform windows as `Batch` · `replay` rows as they arrive,
+and windows of them all · `splits` training and held-out episodes · `files` whole-or-absent files ·
 `saved` reading checkpoints.
 """

@@ -35,10 +35,11 @@ class ShardStore:
         defer_deletion: Keep removed shards on disk until `collect`.
         state: What `state` returned earlier: rows written since are cut away, and every row that
             counts is checked against its checksum first. None starts empty.
+        read_only: Change nothing on disk: whoever writes the rows may be at work.
 
     Raises:
         ConfigError: the cap cannot hold two shards per stream.
-        DataError: a shard that ``state`` names is missing or damaged.
+        DataError: a shard that ``state`` names is missing or damaged, or the state is not one.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class ShardStore:
         max_bytes: int | None = None,
         defer_deletion: bool = False,
         state: Mapping[str, Any] | None = None,
+        read_only: bool = False,
     ) -> None:
         least = 2 * num_streams * layout.shard_bytes
         if max_bytes is not None and max_bytes < least:
@@ -60,26 +62,35 @@ class ShardStore:
         self.layout = layout
         self._max_bytes = max_bytes
         self._defer = defer_deletion
+        self._read_only = read_only
         self._dirty: list[Shard] = []
         self._streams: list[dict[int, Shard]] = [{} for _ in range(num_streams)]
-        folder.mkdir(parents=True, exist_ok=True)
+        if not read_only:
+            folder.mkdir(parents=True, exist_ok=True)
         if state is not None:
             self._restore(state)
 
     @classmethod
-    def open(cls, folder: Path) -> "ShardStore":
+    def open(cls, folder: Path, *, read_only: bool = False) -> "ShardStore":
         """Opens a store as its manifest describes it, to read it or to go on.
 
         Raises:
             DataError: there is no manifest, or it is not ours.
         """
+        manifest = folder / _MANIFEST
         try:
-            state = json.loads((folder / _MANIFEST).read_text())
+            state = json.loads(manifest.read_text())
+            if state["version"] != FORMAT_VERSION:
+                raise DataError(
+                    f"{manifest}: format {FORMAT_VERSION} required, found {state['version']}"
+                )
             frame_shape, action_dim, capacity = state["layout"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{folder / _MANIFEST}: no readable manifest ({error})") from error
-        layout = Layout(tuple(frame_shape), action_dim, capacity)
-        return cls(folder, layout, len(state["streams"]), state=state)
+            layout = Layout(tuple(frame_shape), action_dim, capacity)
+            return cls(folder, layout, len(state["streams"]), state=state, read_only=read_only)
+        except DataError:
+            raise
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise DataError(f"{manifest}: no readable manifest ({error})") from error
 
     @property
     def num_streams(self) -> int:
@@ -105,8 +116,10 @@ class ShardStore:
         """Writes one row: a uint8 frame and a record of ``layout.step_dtype``.
 
         Raises:
-            DataError: the frame or the record has another shape or type.
+            DataError: the frame or the record has another shape or type, or the store is read only.
         """
+        if self._read_only:
+            raise DataError(f"{self.folder}: opened for reading only")
         if frame.dtype != np.uint8 or frame.shape != self.layout.frame_shape:
             raise DataError(
                 f"frame: uint8 {self.layout.frame_shape} required, found {frame.dtype} {frame.shape}"
@@ -213,7 +226,8 @@ class ShardStore:
                 shard = Shard(path, self.layout, rows, tuple(sums))
                 shard.verify()
                 self._streams[i][int(k)] = shard
-        self._dirty = [s for stream in self._streams for s in stream.values() if not s.full]
+        if not self._read_only:
+            self._dirty = [s for stream in self._streams for s in stream.values() if not s.full]
         for shard in self._dirty:
             shard.cut()
 
