@@ -169,7 +169,8 @@ def split_episodes(
     if not 0 <= held_out <= 0.5:
         raise ConfigError(f"held_out must lie between 0 and 0.5, found {held_out}")
     share = Fraction(held_out).limit_denominator(10_000)
-    train, held = [], []
+    train: list[EpisodeSpan] = []
+    held: list[EpisodeSpan] = []
     for span in spans:
         chosen = _is_held_out(span.number * num_streams + span.env, share, seed)
         (held if chosen else train).append(span)
