@@ -5,6 +5,7 @@
 | `suite` | names and ids of the DeepMind Control Suite's tasks; light |
 | `dm_control` | one task of the suite as a `gymnasium.Env` |
 | `rendering` | pictures of a physics at three render qualities |
+| `segmentation` | which body every pixel shows: ground truth beside the frames |
 | `gl` | choice of the OpenGL back-end, and the guard against forks |
 | `episodes` | one seed per episode; replay of an unfinished episode |
 | `foreign` | other people's pixel environments, brought to the same form |
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     from aime_agent.envs.make import fast_forward_vector as fast_forward_vector
     from aime_agent.envs.make import make_env as make_env
     from aime_agent.envs.make import make_vector as make_vector
+    from aime_agent.envs.segmentation import Segmented as Segmented
     from aime_agent.envs.suite import task_id as task_id
 
 _PUBLIC = {
+    "Segmented": "aime_agent.envs.segmentation",
     "adapt": "aime_agent.envs.foreign",
     "choose_backend": "aime_agent.envs.gl",
     "environment_report": "aime_agent.envs.diagnostics",

@@ -19,7 +19,7 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import EzPickle
 from gymnasium.wrappers import RepeatAction
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int32, UInt8
 
 from aime_agent.configs import override
 from aime_agent.envs import gl
@@ -31,6 +31,7 @@ from aime_agent.envs.rendering import (
     camera_index,
     camera_names,
 )
+from aime_agent.envs.segmentation import body_labels
 from aime_agent.envs.suite import split_task
 from aime_agent.errors import ConfigError, DataError
 
@@ -201,6 +202,16 @@ class DmControlEnv(gymnasium.Env[Observation, np.ndarray], Replayable, EzPickle)
         if self._state is None:
             raise ResetNeeded(f"{self.domain}-{self.task}: reset comes before the first picture")
         return self._renderer.picture(self.config.render_width, self.config.render_height)
+
+    def segmentation(self) -> Int32[np.ndarray, "H W"]:
+        """Returns the body that each pixel of the present frame shows, 0 for the background.
+
+        Ground truth for evaluation (`aime_agent.envs.segmentation.Segmented`), no observation.
+        """
+        if self._state is None:
+            raise ResetNeeded(f"{self.domain}-{self.task}: reset comes before the first picture")
+        side = self.config.image_size
+        return body_labels(self._renderer.segments(side, side), self.physics.model)
 
     def close(self) -> None:
         """Frees physics and OpenGL contexts."""

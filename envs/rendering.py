@@ -13,7 +13,7 @@ The offscreen buffer is cut to the largest picture wanted, which changes no pixe
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 
 from aime_agent.envs import gl
 from aime_agent.errors import ConfigError, nearest
@@ -84,15 +84,23 @@ class PhysicsRenderer:
 
     def picture(self, width: int, height: int) -> UInt8[np.ndarray, "H W 3"]:
         """Returns a new picture of the present state."""
+        flags = dict(_LOOKS[self._quality].flags)
+        image = self._camera_of(width, height).render(render_flag_overrides=flags)
+        return np.array(image, order="C")
+
+    def segments(self, width: int, height: int) -> Int32[np.ndarray, "H W 2"]:
+        """Returns (object id, object type) of every pixel, (-1, -1) where there is nothing."""
+        image = self._camera_of(width, height).render(segmentation=True)
+        return np.array(image, dtype=np.int32, order="C")
+
+    def _camera_of(self, width: int, height: int) -> Any:
         gl.claim("render")
         self.prepare()
         if (width, height) not in self._cameras:
             self._cameras[width, height] = gl.import_after_choice(
                 "dm_control.mujoco.engine"
             ).Camera(self._physics, height=height, width=width, camera_id=self._camera)
-        flags = dict(_LOOKS[self._quality].flags)
-        image = self._cameras[width, height].render(render_flag_overrides=flags)
-        return np.array(image, order="C")
+        return self._cameras[width, height]
 
     def close(self) -> None:
         """Forgets the cameras, whose scenes are freed with them."""
