@@ -1,7 +1,16 @@
-"""What every gradient balancer offers, the plain sum, and the choice by name."""
+"""What every gradient balancer offers, the plain sum, and the choice by name.
+
+    sum             Σ wᵢ gᵢ, one backward pass
+    norm_mean       mean of unit gradients             RGB that does not turn
+    norm_mean_ema   their running consensus            RGB that turns all the way
+    rgb             between the two                    `rgb`
+    upgrad, pcgrad, cagrad, mgda, nash_mtl             `rivals`, with the extra ``torchjd``
+
+All but the sum need one backward pass per task.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -10,9 +19,14 @@ from torch.nn import Parameter
 
 from aime_agent.errors import ConfigError, nearest
 from aime_agent.optimization.rgb import RGB
+from aime_agent.optimization.rivals import Rival
 from aime_agent.optimization.task_gradients import backward_weighted, check_weights, present
 
-BalancerName = Literal["sum", "rgb"]
+BalancerName = Literal[
+    "sum", "norm_mean", "norm_mean_ema", "rgb", "upgrad", "pcgrad", "cagrad", "mgda", "nash_mtl"
+]
+RGB_FAMILY = ("rgb", "norm_mean", "norm_mean_ema")
+"""Balancers whose settings are fields of `RGBConfig`."""
 
 
 @runtime_checkable
@@ -77,18 +91,35 @@ def make_balancer(
     """Builds a balancer by name.
 
     Args:
-        name: ``"sum"`` or ``"rgb"``.
+        name: See the module's docstring.
         get_share_params: Returns the parameters to balance; the sum needs none.
-        **settings: Fields of `RGBConfig`; the sum takes none.
+        **settings: Fields of `RGBConfig` for the RGB family, those of torchjd's class for rivals;
+            the sum takes none.
+
+    Raises:
+        ConfigError: the name or a setting is unknown, or contradicts the name.
+        MissingDependencyError: a rival is asked for, and torchjd is not installed.
 
     >>> type(make_balancer("sum")).__name__
     'PlainSum'
     """
     match name:
-        case "rgb":
-            return RGB(get_share_params=get_share_params, **settings)
+        case "rgb" | "norm_mean" | "norm_mean_ema":
+            fixed = _FIXED.get(name, {})
+            clash = sorted(set(fixed) & set(settings))
+            if clash:
+                raise ConfigError(f"balancer {name!r} fixes {clash[0]}: leave it out, or use 'rgb'")
+            return RGB(get_share_params=get_share_params, **fixed, **settings)
         case "sum" if settings:
             raise ConfigError(f"balancer 'sum' has no settings, found {sorted(settings)}")
         case "sum":
             return PlainSum()
-    raise ConfigError(f"unknown balancer {name!r}. {nearest(name, ['sum', 'rgb'])}")
+        case "upgrad" | "pcgrad" | "cagrad" | "mgda" | "nash_mtl":
+            return Rival(name, get_share_params, **settings)
+    raise ConfigError(f"unknown balancer {name!r}. {nearest(name, get_args(BalancerName))}")
+
+
+_FIXED: dict[str, dict[str, Any]] = {
+    "norm_mean": {"alpha_steps": 0, "aggregate": "mean"},
+    "norm_mean_ema": {"alpha_steps": 0, "aggregate": "consensus"},
+}

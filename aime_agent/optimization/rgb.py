@@ -4,6 +4,7 @@
     α  = argmin J(α), a few steps from the last α (`functional.gradients`)
     v  = mean rᵢ                                      (``aggregate="mean"``)
     v  = Σ ‖gᵢ‖ rᵢ                                    (``aggregate="norm_sum"``)
+    v  = d                                            (``aggregate="consensus"``)
 
 One product of the gradient matrix with itself gives all inner products, the angles are found on
 M numbers, and one more product writes d and v. Source: OpenReview l0QAezg8HX (rejected; no public

@@ -34,8 +34,9 @@ class RGBConfig:
     """Tasks with a gradient norm up to this are dropped."""
     align_threshold: float = 0.999
     """Tasks with \\|cos θ\\| above this do not turn."""
-    aggregate: Literal["mean", "norm_sum"] = "mean"
-    """``norm_sum`` keeps magnitudes (and so undoes most of the balancing)."""
+    aggregate: Literal["mean", "norm_sum", "consensus"] = "mean"
+    """``norm_sum`` keeps magnitudes (and so undoes most of the balancing); ``consensus`` takes d
+    itself, as if every task had turned all the way."""
     scale: Literal["ema_norm", "unit"] = "ema_norm"
     """Length of the mean: the running mean of the gradient norms, or none (the paper).
 
@@ -56,7 +57,8 @@ class RGBConfig:
         _require(self, "alpha_steps", self.alpha_steps >= 0, "at least 0")
         _require(self, "update_interval", self.update_interval >= 1, "at least 1")
         _require(self, "align_threshold", 0 < self.align_threshold <= 1, "in (0, 1]")
-        _require(self, "aggregate", self.aggregate in ("mean", "norm_sum"), "'mean' or 'norm_sum'")
+        kinds = ("mean", "norm_sum", "consensus")
+        _require(self, "aggregate", self.aggregate in kinds, "'mean', 'norm_sum' or 'consensus'")
         _require(self, "scale", self.scale in ("ema_norm", "unit"), "'ema_norm' or 'unit'")
 
 
@@ -133,11 +135,16 @@ def solve(
     share = torch.where(active, _share(c, norms, vote, length), 0.0)
     turned = maths.slerp(alpha, view)
     own, pull = share * turned.own, share @ turned.pull
+    whole = c.aggregate == "consensus" and bool(active.sum() > 1)
+    if whole:
+        own, pull = torch.zeros_like(own), share.sum()
     if c.project:
         own = own + maths.dual_cone_multipliers(inner, inner @ own + pull * cosines)
     back = torch.where(old > 0, d.previous / old.clamp_min(1e-30), 0.0)
     consensus = torch.cat([d.tasks * unit, back[None]])
     update = pull * consensus + torch.cat([own * unit, old.new_zeros(1)])
+    if whole:  # weights are told on the gradients, and what is left of the old consensus
+        own, pull = own + pull * d.tasks, pull * d.previous
     return Plan(
         rows=torch.stack([consensus, update]),
         angles=torch.where(active, alpha, state.angles),

@@ -5,15 +5,16 @@ Sizes that pillars share are stated once, here; the ``*_config`` methods hand ea
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from aime_agent.attention.attention_prior import AttentionPriorConfig
 from aime_agent.attention.slot_decoder import SlotDecoderConfig
 from aime_agent.attention.slot_filter import SlotFilterConfig
 from aime_agent.configs import override
 from aime_agent.dynamics.vrnn_core import VRNNCoreConfig
-from aime_agent.errors import ConfigError
+from aime_agent.errors import ConfigError, nearest
 from aime_agent.layers.conv import grid_sizes
+from aime_agent.optimization.balancer import RGB_FAMILY, BalancerName
 from aime_agent.optimization.loss_aggregator import LossWeights
 from aime_agent.perception.causal_perceiver import CausalPerceiverIOConfig
 from aime_agent.representation.dpgmm_prior import DPGMMPriorConfig
@@ -87,6 +88,9 @@ class WorldModelConfig:
     """Pixels per frame that the slot decoder learns from."""
     use_rgb: bool = True
     """Balance the tasks' gradients by rotation; False sums them."""
+    balancer: BalancerName | None = None
+    """How the tasks' gradients are joined, see `optimization.balancer`; None leaves it to
+    ``use_rgb``. Those after ``rgb`` need the extra ``torchjd``."""
     rgb: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `RGBConfig`."""
     weights: LossWeights = field(
@@ -114,6 +118,21 @@ class WorldModelConfig:
                 raise ConfigError(
                     f"WorldModelConfig.{name} must be at least 1, found {getattr(self, name)}"
                 )
+
+        self._check_balancer()
+
+    def _check_balancer(self) -> None:
+        if self.balancer is None:
+            return
+        known = get_args(BalancerName)
+        if self.balancer not in known:
+            hint = nearest(self.balancer, known)
+            raise ConfigError(f"WorldModelConfig.balancer {self.balancer!r} is unknown. {hint}")
+        if self.rgb and self.balancer not in RGB_FAMILY:
+            raise ConfigError(
+                f"WorldModelConfig.rgb must be empty with balancer {self.balancer!r}, which has "
+                f"none of its settings, found {sorted(self.rgb)}"
+            )
 
     @property
     def feature_dim(self) -> int:

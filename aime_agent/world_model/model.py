@@ -27,7 +27,7 @@ from aime_agent.dynamics.heads import ContinuationHead, RewardHead
 from aime_agent.dynamics.vrnn_core import VRNNCore
 from aime_agent.layers.conv import ConvTrunk, zero_last
 from aime_agent.layers.pixel_norm import PixelNorm
-from aime_agent.optimization.balancer import Balancer, make_balancer
+from aime_agent.optimization.balancer import RGB_FAMILY, Balancer, make_balancer
 from aime_agent.perception.causal_perceiver import CausalPerceiverIO, MixerCache
 from aime_agent.representation.dpgmm_prior import DPGMMPrior
 from aime_agent.representation.vae_decoder import VAEDecoder
@@ -265,10 +265,10 @@ class AimeWorldModel(nn.Module):
         return [p for module in parts for p in module.parameters()]
 
     def make_balancer(self) -> Balancer:
-        """Returns what joins the tasks' gradients: RGB, or the plain sum."""
-        if self.config.use_rgb:
-            return make_balancer("rgb", self.parameters, **self.config.rgb)
-        return make_balancer("sum")
+        """Returns what joins the tasks' gradients: RGB, the plain sum, or a rival."""
+        c = self.config
+        name = c.balancer or ("rgb" if c.use_rgb else "sum")
+        return make_balancer(name, self.parameters, **(c.rgb if name in RGB_FAMILY else {}))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes ``config.json`` and ``model.safetensors``."""

@@ -1,0 +1,71 @@
+"""Options that are off by default: each acts, learns, and is refused where it cannot work."""
+
+import importlib.util
+
+import pytest
+import torch
+
+from aime_agent.errors import ConfigError
+from aime_agent.optimization import RGB, PlainSum
+from aime_agent.world_model.losses import SequenceData
+from aime_agent.world_model.presets import preset
+
+
+def data_of(film):
+    return SequenceData(film.frames, film.actions, film.first, film.rewards, film.terminated)
+
+
+def gradient(world, film):
+    """Weights of the tasks, and the joined gradient."""
+    world.zero_grad()
+    torch.manual_seed(0)
+    balancer = world.make_balancer()
+    weights = balancer.backward(world.fit(data_of(film)).losses.per_task())
+    return weights, torch.cat([p.grad.flatten() for p in world.parameters() if p.grad is not None])
+
+
+# ---------------------------------------------------------------------- balancers
+
+
+def test_use_rgb_decides_where_no_balancer_is_named(make):
+    assert isinstance(make(scale=0, use_rgb=True).make_balancer(), RGB)
+    assert isinstance(make(scale=0, use_rgb=False).make_balancer(), PlainSum)
+    named = make(scale=0, use_rgb=False, balancer="norm_mean_ema", rgb={"mu": 0.5}).make_balancer()
+    assert (named.config.aggregate, named.config.mu) == ("consensus", 0.5)
+    assert isinstance(make(scale=0, use_rgb=True, balancer="sum").make_balancer(), PlainSum)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchjd") is None, reason="needs the extra torchjd")
+@pytest.mark.parametrize("name", ["upgrad", "pcgrad", "cagrad", "mgda", "nash_mtl"])
+def test_world_model_trains_with_a_rival(make, film, name):
+    plain_weights, plain = gradient(make(scale=0), film)
+    weights, joined = gradient(make(scale=0, balancer=name), film)
+    assert joined.isfinite().all()
+    assert joined.shape == plain.shape
+    assert not torch.allclose(joined, plain)
+    assert (weights[:3] > 0).all()
+    assert (plain_weights[:3] == 1).all()
+
+
+# ---------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"balancer": "mgda", "rgb": {"mu": 0.5}}, r"rgb must be empty with balancer 'mgda'"),
+    ],
+)
+def test_setting_that_cannot_act_is_named(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        preset("tiny", **settings)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"), [("balancer", "upgrd", r"balancer 'upgrd' is unknown.*'upgrad'")]
+)
+def test_unknown_choice_names_the_nearest(field, value, words):
+    config = preset("tiny")
+    object.__setattr__(config, field, value)  # as a file's value, which no type checker saw
+    with pytest.raises(ConfigError, match=words):
+        config.__post_init__()
