@@ -181,7 +181,8 @@ def rgb_aggregator(**settings: Any) -> Any:
     Raises:
         MissingDependencyError: torchjd is not installed.
     """
-    torchjd = _import_torchjd()
+    _import_torchjd()
+    from torchjd import Stateful
     from torchjd.aggregation import Aggregator
 
     from aime_agent.optimization.rgb import RGB
