@@ -86,6 +86,8 @@ class WorldModelConfig:
     """The slot decoder learns from every n-th frame."""
     slot_pixels: int = 256
     """Pixels per frame that the slot decoder learns from."""
+    slot_motion: float = 0.0
+    """Weigh the slot decoder's pixels by 1 + this × their relative change since the last frame."""
     use_rgb: bool = True
     """Balance the tasks' gradients by rotation; False sums them."""
     balancer: BalancerName | None = None
@@ -118,6 +120,10 @@ class WorldModelConfig:
                 raise ConfigError(
                     f"WorldModelConfig.{name} must be at least 1, found {getattr(self, name)}"
                 )
+        if not 0 <= self.slot_motion < float("inf"):
+            raise ConfigError(
+                f"WorldModelConfig.slot_motion must be at least 0, found {self.slot_motion}"
+            )
 
         self._check_balancer()
 

@@ -12,7 +12,7 @@ against the stopped posterior.
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -176,7 +176,10 @@ def attention_terms(
 def slot_pixels(
     model: "AimeWorldModel", data: SequenceData, slots: Float[Tensor, "B T S D"]
 ) -> Float[Tensor, ""]:
-    """Error of the slot decoder on some pixels of every n-th frame, in nats per frame."""
+    """Error of the slot decoder on some pixels of every n-th frame, in nats per frame.
+
+    With ``slot_motion`` = λ above 0 pixels weigh by `motion_weights`.
+    """
     c = model.config
     batch, length = data.actions.shape[:2]
     n = torch.arange(batch * length, device=slots.device)
@@ -188,8 +191,34 @@ def slot_pixels(
     out = model.slot_decoder(slots.flatten(0, 1)[chosen], grid[where])
     target = model.pixels.center(data.observations.flatten(0, 1)[chosen])
     wanted = target.flatten(2)[..., where].mT
-    squared = (out.rgb - wanted).square().sum((-2, -1)) * (total / count)
-    return (0.5 * model.pixels.precision * squared).mean()
+    squared = (out.rgb - wanted).square().sum(-1)
+    if c.slot_motion:
+        squared = squared * motion_weights(data, chosen, c.slot_motion)[:, where]
+    return (0.5 * model.pixels.precision * squared.sum(-1) * (total / count)).mean()
+
+
+@torch.no_grad()
+def motion_weights(
+    data: SequenceData, chosen: Int[Tensor, " N"], strength: float
+) -> Float[Tensor, "N P"]:
+    """Weights of the pixels of some frames, (1 + λ d / mean d) / (1 + λ), which have mean 1.
+
+    d = |x_t - x_{t-1}|, averaged over channels. A frame without one before it in its episode, or
+    where nothing moved, weighs all pixels alike.
+
+    Args:
+        data: The sequence.
+        chosen: Which of its B·T frames.
+        strength: λ.
+    """
+    x, length = data.observations, data.actions.shape[1]
+    frames = x.flatten(0, 1)
+    begins = data.is_first.flatten()[chosen] | (chosen % length == 0)
+    moved = (frames[chosen] - frames[(chosen - 1).clamp_min(0)]).abs().mean(1).flatten(1)
+    mean = moved.mean(1, keepdim=True)
+    flat = begins[:, None] | (mean <= 0)
+    share = torch.where(flat, 1.0, moved / mean.clamp_min(1e-12))
+    return (1 + strength * share) / (1 + strength)
 
 
 def sequence_terms(

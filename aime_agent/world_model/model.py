@@ -56,6 +56,7 @@ class AimeWorldModel(nn.Module):
     continuation = reading.continuation
     decode = reading.decode
     attend = reading.attend
+    slot_masks = reading.slot_masks
     forward_sequence = sequence.forward_sequence
     compute_total_loss = sequence.compute_total_loss
     fit = sequence.fit

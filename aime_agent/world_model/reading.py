@@ -63,3 +63,19 @@ def attend(model: "AimeWorldModel", belief: Belief) -> AttentionView:
         shares = masks.flatten(-2).unflatten(0, belief.slots.shape[:-2])
     read = model.slots.read(shares)
     return AttentionView(belief.attention, read.maps, read.centers, read.mass, belief.slots)
+
+
+def slot_masks(model: "AimeWorldModel", belief: Belief) -> Float[Tensor, "*b S H W"]:
+    """Which pixel belongs to which slot, at image resolution; sums to 1 over slots.
+
+    These are the masks of the slot decoder, seen or dreamt. Their argmax is a segmentation.
+    The decoder holds S · H · W · units numbers per frame (4 MB in ``small``): portion long films.
+
+    Raises:
+        ValueError: the belief was dreamt with ``attend=False``.
+    """
+    if belief.slots is None:
+        raise ValueError("belief: slots are needed, found None; roll out with attend=True")
+    side = model.config.image_size
+    _, masks = model.slot_decoder.render(belief.slots.flatten(0, -3), side, side)
+    return masks.unflatten(0, belief.slots.shape[:-2])

@@ -208,7 +208,7 @@ def test_dreams_in_a_batch_equal_singles(world, film, belief, noise, named, atte
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("verb", ["decode", "attend"])
+@pytest.mark.parametrize("verb", ["decode", "attend", "slot_masks"])
 def test_looking_at_a_blind_dream_names_the_remedy(world, film, belief, verb):
     blind = world.rollout(belief, film.actions[:, :2], 2).beliefs[-1]
     with pytest.raises(ValueError, match="roll out with attend=True"):

@@ -16,7 +16,9 @@ from aime_agent.world_model.losses import (
     consistency_loss,
     latent_kl,
     masked_mean,
+    motion_weights,
     reconstruction_error,
+    slot_pixels,
 )
 from aime_agent.world_model.state import bare_belief
 
@@ -270,3 +272,43 @@ def test_targets_with_an_extra_dimension_are_refused(world, film, name):
     column = {name: getattr(film, name)[..., None]}
     with pytest.raises(ShapeError, match=rf"{name}: 2 dimensions .*One number per frame"):
         world.compute_total_loss(film.frames, film.actions, **column)
+
+
+def moving_film():
+    """Two windows of two frames: one pixel of 32² changes by 0.5 in the first, none in the second."""
+    frames = torch.zeros(2, 2, 3, 32, 32).double()
+    frames[0, 1, :, 4, 5] = 0.5
+    first = torch.tensor([[True, False], [True, False]])
+    return SequenceData(frames, torch.zeros(2, 2, 2).double(), first)
+
+
+def test_motion_weights_by_hand():
+    weights = motion_weights(moving_film(), torch.arange(4), 3.0)
+    assert_close(weights[[0, 2, 3]], torch.ones(3, 1024).double())
+    assert_close(weights[1, 4 * 32 + 5].item(), (1 + 3 * 1024) / 4)
+    assert_close(weights[1, 0].item(), 1 / 4)
+    assert_close(weights.mean(1), torch.ones(4).double())
+
+
+def test_motion_is_not_read_across_an_episode():
+    data = moving_film()
+    weights = motion_weights(data._replace(is_first=torch.ones(2, 2).bool()), torch.arange(4), 3.0)
+    assert_close(weights, torch.ones(4, 1024).double())
+
+
+def test_slot_motion_acts_on_the_slot_loss_where_something_moves(make, film):
+    data = moving_film()
+    slots = torch.randn(2, 2, 3, 24).double()
+    plain, moved = (make(slot_motion=m, slot_every=1, slot_pixels=1024) for m in (0.0, 3.0))
+    target = plain.pixels.center(data.observations.flatten(0, 1)).flatten(2).mT
+    rgb, _ = plain.slot_decoder.render(slots.flatten(0, 1), 32, 32)
+    squared = (rgb.flatten(2).mT - target).square().sum(-1)
+    weights = motion_weights(data, torch.arange(4), 3.0)
+    half = 0.5 * plain.pixels.precision
+    assert_close(slot_pixels(plain, data, slots), (half * squared.sum(1)).mean())
+    assert_close(slot_pixels(moved, data, slots), (half * (weights * squared).sum(1)).mean())
+
+
+def test_negative_slot_motion_is_named(make):
+    with pytest.raises(ConfigError, match=r"slot_motion must be at least 0, found -1"):
+        make(slot_motion=-1.0)

@@ -8,6 +8,7 @@ import torch
 from laws import assert_equal, is_deterministic, works_in_float64
 
 from aime_agent.errors import ConfigError, ShapeError
+from aime_agent.functional.spatial import coordinate_grid
 from aime_agent.world_model.config import WorldModelConfig
 from aime_agent.world_model.losses import SequenceData
 from aime_agent.world_model.model import AimeWorldModel, DPGMMVariationalRecurrentAutoencoder
@@ -68,7 +69,8 @@ def test_heads_read_one_belief_as_they_read_many(world, film):
     beliefs = world.forward_sequence(film.frames, film.actions).beliefs
     one = Belief(*(x if x is None or isinstance(x, tuple) else x[:, 2] for x in beliefs))
     one = one._replace(state=type(beliefs.state)(*(x[:, 2] for x in beliefs.state)))
-    for verb in (world.reward, world.continuation, world.decode, world.attend):
+    verbs = (world.reward, world.continuation, world.decode, world.attend, world.slot_masks)
+    for verb in verbs:
         many = verb(beliefs)
         expected = [x[:, 2] for x in (many if isinstance(many, tuple) else [many])]
         assert_equal(verb(one), expected, atol=1e-9)
@@ -82,6 +84,19 @@ def test_outputs_are_what_they_are_called(world, film):
     for total in (out.attention_maps.sum((-2, -1)), out.slot_attention_maps.sum((-2, -1))):
         torch.testing.assert_close(total, torch.ones_like(total))
     assert (out.slot_centers.abs() <= 1).all()
+
+
+@torch.no_grad()
+def test_slot_masks_are_those_that_compose_the_slots_picture(world, film):
+    beliefs = world.forward_sequence(film.frames, film.actions).beliefs
+    masks = world.slot_masks(beliefs)
+    assert masks.shape == (*film.actions.shape[:2], world.config.num_slots, *film.frames.shape[-2:])
+    torch.testing.assert_close(masks.sum(2), torch.ones_like(masks[:, :, 0]))
+    rgb, _ = world.slot_decoder.render(beliefs.slots.flatten(0, 1), *film.frames.shape[-2:])
+    grid = coordinate_grid(*film.frames.shape[-2:], rgb).flatten(0, 1)
+    own, _ = world.slot_decoder.components(beliefs.slots.flatten(0, 1), grid)
+    mixed = torch.einsum("nspc,nsp->ncp", own, masks.flatten(0, 1).flatten(2))
+    torch.testing.assert_close(mixed, rgb.flatten(2))
 
 
 def test_fields_are_what_their_annotations_say(world, film, assert_fields):
