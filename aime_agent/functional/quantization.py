@@ -22,6 +22,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+# Vectors shorter than this have no direction.
+TINY = 1e-6
 # Distances of this many vectors stay in the cache; all at once took up to three times as long.
 ROWS_AT_ONCE = 512
 
@@ -67,6 +69,31 @@ def straight_through(
     return continuous + (quantised - continuous).detach()
 
 
+def rotate_to_code(
+    continuous: Float[Tensor, "*batch d"], quantised: Float[Tensor, "*batch d"]
+) -> Float[Tensor, "*batch d"]:
+    """Returns the quantised vectors; their gradient arrives turned and scaled (Fifty et al., 2024).
+
+        code = sg(‖q‖ / ‖z‖ · R) z,    R = I − 2 r rᵀ + 2 q̂ ẑᵀ,    r = (ẑ + q̂) / ‖ẑ + q̂‖
+
+    R turns z onto its code q and both are held fixed, so ∂/∂z = ‖q‖ / ‖z‖ · Rᵀ ∂/∂code: inside a cell
+    gradients differ with the place of z, where straight-through copies one to all. Where z or q is 0
+    there is no direction, and the gradient is copied.
+    """
+    z, q = continuous.detach(), quantised.detach()
+    ratio = q.norm(dim=-1, keepdim=True) / z.norm(dim=-1, keepdim=True).clamp_min(TINY)
+    source, target = F.normalize(z, dim=-1), F.normalize(q, dim=-1)
+    between = F.normalize(source + target, dim=-1)
+
+    def project(onto: Tensor) -> Tensor:
+        return (continuous * onto).sum(-1, keepdim=True)
+
+    turned = continuous - 2 * project(between) * between + 2 * project(source) * target
+    free = (z.norm(dim=-1, keepdim=True) > TINY) & (q.norm(dim=-1, keepdim=True) > TINY)
+    # q itself is added, not the turned vector, so that values do not depend on its rounding.
+    return straight_through(torch.where(free, ratio * turned, continuous), q)
+
+
 def split_vectors(
     vectors: Float[Tensor, "N D"], num_quantizers: int
 ) -> Float[Tensor, "{num_quantizers} N d"]:
@@ -96,6 +123,18 @@ def code_counts(ids: Int[Tensor, "Q N"], codes: Float[Tensor, "Q K d"]) -> Float
     rows = _flat_rows(ids, codes)
     counts = codes.new_zeros(codes.shape[0] * codes.shape[1])
     return counts.index_add(0, rows, codes.new_ones(rows.shape)).view(codes.shape[:2])
+
+
+def id_counts(
+    ids: Int[Tensor, "Q N"], num_codes: int, dtype: torch.dtype
+) -> Float[Tensor, "Q {num_codes}"]:
+    """Counts how often each of ``num_codes`` ids was chosen, where there is no codebook.
+
+    >>> id_counts(torch.tensor([[2, 0, 2]]), 3, torch.float32)
+    tensor([[1., 0., 2.]])
+    """
+    counts = torch.zeros(ids.shape[0], num_codes, dtype=dtype, device=ids.device)
+    return counts.scatter_add(1, ids, torch.ones_like(ids, dtype=dtype))
 
 
 def code_sums(

@@ -20,7 +20,13 @@ from torch import Tensor, nn
 
 from aime_agent.configs import override
 from aime_agent.errors import ConfigError
-from aime_agent.perception.checks import as_pair, require, require_positive, require_share
+from aime_agent.perception.checks import (
+    as_pair,
+    fold_levels,
+    require,
+    require_positive,
+    require_share,
+)
 from aime_agent.perception.frame_encoder import FramePerceiver, PerceiverSizes
 from aime_agent.perception.mixer import CausalMixer, MixerCache
 from aime_agent.perception.token_predictor import (
@@ -123,9 +129,16 @@ class CausalPerceiverIOConfig:
     """Of the codebook's moving averages."""
     revival_threshold: float = 0.1
     """Codes used less than this share of the average use are replaced."""
+    quantizer: Literal["vq", "fsq"] = "vq"
+    """Learned codebook, or a fixed grid whose ``levels`` then decide ``num_codes``."""
+    levels: Sequence[int] = (8, 5, 5, 5)
+    """Values of each scalar of a code, for ``fsq``."""
+    code_gradient: Literal["straight_through", "rotation"] = "straight_through"
+    """How a code's gradient reaches the features, for ``vq``."""
 
     def __post_init__(self) -> None:
         self._fold_aliases()
+        fold_levels(self)
         require_positive(self, "num_latents", "num_latent_channels", "num_attention_heads")
         require_positive(self, "widening_factor", "window", "action_dim", "query_dim", "num_codes")
         require_share(self, "dropout")

@@ -1,5 +1,6 @@
 """Checks that the settings of this pillar share."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,3 +37,16 @@ def as_pair(size: int | Sequence[int]) -> tuple[int, int]:
         return size, size
     height, width = size
     return height, width
+
+
+def fold_levels(owner: Any) -> None:
+    """Checks the choice of quantiser; with ``fsq`` the levels decide ``num_codes``."""
+    require(
+        owner.quantizer in ("vq", "fsq"), owner, "quantizer must be 'vq' or 'fsq'", owner.quantizer
+    )
+    object.__setattr__(owner, "levels", tuple(owner.levels))
+    if owner.quantizer == "vq":
+        return
+    copied = owner.code_gradient == "straight_through"
+    require(copied, owner, "code_gradient acts with quantizer='vq' alone", owner.code_gradient)
+    object.__setattr__(owner, "num_codes", math.prod(owner.levels))

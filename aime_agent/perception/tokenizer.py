@@ -17,12 +17,16 @@ from typing import Any, Literal, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from aime_agent.configs import override
 from aime_agent.errors import ConfigError
 from aime_agent.layers.unet3d import FrameDecoder, FrameEncoder
-from aime_agent.perception.checks import as_pair, require, require_positive
+from aime_agent.perception.checks import as_pair, fold_levels, require, require_positive
+from aime_agent.perception.finite_scalar_quantizer import (
+    FiniteScalarQuantizer,
+    FiniteScalarQuantizerConfig,
+)
+from aime_agent.perception.patch_decoder import PatchDecoder
 from aime_agent.perception.vector_quantizer import VectorQuantizer, VectorQuantizerConfig
 from aime_agent.shapes import validate_shape
 
@@ -104,8 +108,16 @@ class VQPTTokenizerConfig:
     """Of the codebook's moving averages."""
     revival_threshold: float = 0.1
     """Codes used less than this share of the average use are replaced; 0 turns it off."""
+    quantizer: Literal["vq", "fsq"] = "vq"
+    """``fsq``: a fixed grid instead of a learned codebook; ``num_codes`` is then the product of
+    ``levels``, and decay, revival and commitment have nothing to act on."""
+    levels: Sequence[int] = (8, 5, 5, 5)
+    """Values of each scalar of a code, for ``fsq``."""
+    code_gradient: Literal["straight_through", "rotation"] = "straight_through"
+    """How a code's gradient reaches the features, for ``vq``."""
 
     def __post_init__(self) -> None:
+        fold_levels(self)
         object.__setattr__(self, "image_size", as_pair(self.image_size))
         if self.grid_size is not None:
             object.__setattr__(self, "grid_size", as_pair(self.grid_size))
@@ -131,15 +143,23 @@ class VQPTTokenizerConfig:
         """Rows and columns of the token grid."""
         return self.sizes[0]
 
-    @property
-    def quantizer(self) -> VectorQuantizerConfig:
-        """Settings of the quantiser."""
-        return VectorQuantizerConfig(
-            num_codes=self.num_codes,
-            code_dim=self.code_dim,
-            num_quantizers=self.num_quantizers,
-            decay=self.decay,
-            revival_threshold=self.revival_threshold,
+    def build_quantizer(self) -> VectorQuantizer | FiniteScalarQuantizer:
+        """Returns the quantiser that the settings describe."""
+        if self.quantizer == "fsq":
+            return FiniteScalarQuantizer(
+                FiniteScalarQuantizerConfig(
+                    code_dim=self.code_dim, levels=self.levels, num_quantizers=self.num_quantizers
+                )
+            )
+        return VectorQuantizer(
+            VectorQuantizerConfig(
+                num_codes=self.num_codes,
+                code_dim=self.code_dim,
+                num_quantizers=self.num_quantizers,
+                decay=self.decay,
+                revival_threshold=self.revival_threshold,
+                gradient=self.code_gradient,
+            )
         )
 
     def _check_sizes(self) -> None:
@@ -190,7 +210,7 @@ class VQPTTokenizer(nn.Module):
             )
         else:
             self.project = nn.Linear(c.feature_channels, c.code_dim)
-        self.quantizer = VectorQuantizer(c.quantizer)
+        self.quantizer = c.build_quantizer()
         self.decoder = _build_decoder(c)
 
     def forward(self, video: Float[Tensor, "B T C H W"]) -> Float[Tensor, "B T C H W"]:
@@ -276,46 +296,6 @@ class VQPTTokenizer(nn.Module):
     def decode_codes(self, codes: Float[Tensor, "N D h w"]) -> Float[Tensor, "N C H W"]:
         """Decodes single frames; each is its own video where the decoder looks back in time."""
         return self.decoder(codes.unsqueeze(1)).squeeze(1)
-
-
-class PatchDecoder(nn.Module):
-    """A 3×3 convolution, then each cell paints its own patch of the image.
-
-    A cell's patch is ``stride`` wide and reaches further only where the image is larger than the
-    grid times the stride; there neighbours overlap and add.
-
-    Args:
-        in_channels: Channels of the codes.
-        out_channels: Channels of the image.
-        hidden: Width of the hidden layer.
-        sizes: Grid and image.
-        stride: Pixels between neighbouring cells.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        hidden: int,
-        sizes: tuple[tuple[int, int], tuple[int, int]],
-        stride: int,
-    ) -> None:
-        super().__init__()
-        grid, image = sizes
-        kernel = [side - (cells - 1) * stride for cells, side in zip(grid, image, strict=True)]
-        if min(kernel) < 1:
-            raise ConfigError(
-                f"PatchDecoder: a grid {grid} with downsample {stride} does not fit image {image}"
-            )
-        self.hidden = nn.Conv2d(in_channels, hidden, 3, padding=1)
-        self.paint = nn.Linear(hidden, out_channels * kernel[0] * kernel[1])
-        self.image, self.kernel, self.stride = image, (kernel[0], kernel[1]), stride
-
-    def forward(self, codes: Float[Tensor, "B T D h w"]) -> Float[Tensor, "B T C H W"]:
-        """Decodes every frame by itself."""
-        cells = F.silu(self.hidden(codes.flatten(0, 1))).flatten(2).mT
-        image = F.fold(self.paint(cells).mT, self.image, self.kernel, stride=self.stride)
-        return torch.unflatten(image, 0, codes.shape[:2])
 
 
 def _build_decoder(c: VQPTTokenizerConfig) -> nn.Module:

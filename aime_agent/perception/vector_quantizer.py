@@ -14,7 +14,7 @@ Shapes: D vector width, Q quantisers on slices of width D/Q, K codes each.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -57,11 +57,17 @@ class VectorQuantizerConfig:
     """Laplace smoothing of the counts."""
     revival_threshold: float = 0.1
     """Codes used less than this share of the average use are replaced; 0 turns it off."""
+    gradient: Literal["straight_through", "rotation"] = "straight_through"
+    """How a code's gradient reaches the vector: copied, or turned as the vector was
+    (`functional.quantization.rotate_to_code`)."""
 
     def __post_init__(self) -> None:
         require_positive(self, "num_codes", "code_dim", "num_quantizers")
         require_share(self, "decay", "revival_threshold")
         require(self.epsilon > 0, self, "epsilon must be positive", self.epsilon)
+        kinds = ("straight_through", "rotation")
+        rule = "gradient must be 'straight_through' or 'rotation'"
+        require(self.gradient in kinds, self, rule, self.gradient)
         divides = self.code_dim % self.num_quantizers == 0
         require(
             divides,
@@ -120,7 +126,7 @@ class VectorQuantizer(nn.Module):
             sums = vq.code_sums(slices, ids, self.codebook)
             self._update(slices, vq.CodeStatistics(counts, sums), noise)
         return Quantized(
-            vq.straight_through(flat, codes).view_as(z),
+            self._passing(flat, codes).view_as(z),
             ids.mT.reshape(*z.shape[:-1], -1),
             (flat - codes).square().mean(-1).view(z.shape[:-1]),
             vq.perplexity(counts).mean(),
@@ -143,6 +149,13 @@ class VectorQuantizer(nn.Module):
         slices = vq.split_vectors(vectors.flatten(0, -2), self.config.num_quantizers)
         self._store(self._fresh(slices, noise))
         self.initialised.fill_(True)
+
+    def _passing(self, flat: Tensor, codes: Tensor) -> Tensor:
+        """The codes, with a gradient for the vectors."""
+        if self.config.gradient == "straight_through":
+            return vq.straight_through(flat, codes)
+        pairs = (torch.unflatten(x, -1, (self.config.num_quantizers, -1)) for x in (flat, codes))
+        return vq.rotate_to_code(*pairs).flatten(-2)
 
     def _book(self) -> vq.Codebook:
         return vq.Codebook(self.codebook, self.counts, self.sums)

@@ -50,3 +50,46 @@ def test_revival_replaces_dead_codes_only_and_zero_turns_it_off():
     torch.testing.assert_close(new.counts, torch.tensor([[9.0, 4.55]]))
     torch.testing.assert_close(new.sums / new.counts.unsqueeze(-1), new.codes)
     assert torch.equal(vq.revive(book, codes + 5, threshold=0.0).codes, codes)
+
+
+def rotated(z, q, seed=0):
+    """Values and gradients of codes under a fixed upstream gradient."""
+    z = z.clone().requires_grad_()
+    out = vq.rotate_to_code(z, q)
+    upstream = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed)).to(z)
+    out.backward(upstream)
+    return out.detach(), z.grad, upstream
+
+
+def test_rotation_changes_no_value_and_scales_the_gradient_by_the_ratio_of_lengths():
+    z, q = torch.randn(2, 40, 6).double()
+    out, grad, upstream = rotated(z, q)
+    torch.testing.assert_close(out, q)
+    ratio = q.norm(dim=-1) / z.norm(dim=-1)
+    torch.testing.assert_close(grad.norm(dim=-1), ratio * upstream.norm(dim=-1))
+
+
+def test_rotation_keeps_the_angle_between_gradient_and_code():
+    z, q = torch.randn(2, 40, 6).double()
+    _, grad, upstream = rotated(z, q)
+    before = torch.cosine_similarity(upstream, q, dim=-1)
+    torch.testing.assert_close(torch.cosine_similarity(grad, z, dim=-1), before)
+
+
+def test_rotation_by_hand():
+    """A quarter turn and a doubling: the gradient along q arrives along z, twice as long."""
+    z = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    out = vq.rotate_to_code(z, torch.tensor([[0.0, 2.0]]))
+    (out * torch.tensor([[0.0, 1.0]])).sum().backward()
+    torch.testing.assert_close(z.grad, torch.tensor([[2.0, 0.0]]))
+
+
+def test_rotation_without_a_direction_copies_the_gradient():
+    zero, some = torch.zeros(1, 3), torch.ones(1, 3)
+    for z, q in ((zero, some), (some, zero), (zero, zero)):
+        out, grad, upstream = rotated(z, q)
+        assert torch.equal(out, q)
+        torch.testing.assert_close(grad, upstream)
+    out, grad, upstream = rotated(some, -some)
+    torch.testing.assert_close(out, -some)
+    torch.testing.assert_close(grad.norm(), upstream.norm())

@@ -9,7 +9,10 @@ TIME = {**SMALL, "use_3d_conv": True}
 STALE = {**TIME, "temporal_downsample": True}
 PRODUCT = {**SMALL, "num_quantizers": 2}
 PATCH = {**SMALL, "decoder": "patch"}
-ALL = [SMALL, TIME, STALE, PRODUCT, PATCH]
+FINITE = {**SMALL, "quantizer": "fsq", "levels": (4, 4)}
+FINITE_PRODUCT = {**FINITE, "num_quantizers": 2}
+ROTATION = {**SMALL, "code_gradient": "rotation"}
+ALL = [SMALL, TIME, STALE, PRODUCT, PATCH, FINITE, FINITE_PRODUCT, ROTATION]
 
 
 def video(num_frames=5, batch=2, **kwargs):
@@ -20,7 +23,7 @@ def video(num_frames=5, batch=2, **kwargs):
 def test_encode_and_decode_keep_the_seeds_shapes(settings):
     tokenizer = VQPTTokenizer(**settings)
     tokens, vq_loss, perplexity = tokenizer.encode(video())
-    trailing = (2,) if settings is PRODUCT else ()
+    trailing = (2,) if settings in (PRODUCT, FINITE_PRODUCT) else ()
     assert tokens.shape == (2, 5, 4, 4, *trailing)
     assert tokens.dtype == torch.long
     assert 0 <= tokens.min() <= tokens.max() < 16
@@ -41,7 +44,8 @@ def test_reconstruction_never_depends_on_later_frames(settings):
     tokenizer = VQPTTokenizer(**settings).double()
     frames = video().double().requires_grad_()
     out = tokenizer.infer(frames)
-    for signal in (out.codes[:, 3], out.commitment[:, 3], tokenizer.decode(out.codes)[:, 3]):
+    signals = (out.codes[:, 3], out.commitment[:, 3], tokenizer.decode(out.codes)[:, 3])
+    for signal in (x for x in signals if x.requires_grad):
         (grad,) = torch.autograd.grad(signal.square().sum(), frames, retain_graph=True)
         assert grad[:, 4].abs().max() == 0
         assert grad[:, :4].abs().max() > 0
@@ -148,6 +152,7 @@ def test_commitment_weight_scales_the_loss():
         {"decoder": "patch"},
         {"use_3d_conv": True},
         {"num_quantizers": 2},
+        {"quantizer": "fsq"},
     ],
 )
 def test_structural_keywords_change_the_weights(change):
@@ -158,7 +163,13 @@ def test_structural_keywords_change_the_weights(change):
     assert shapes[0] != shapes[1]
 
 
+def test_levels_decide_the_number_of_codes():
+    config = VQPTTokenizer(**{**SMALL, "quantizer": "fsq"}).config
+    assert (config.num_codes, config.levels) == (1000, (8, 5, 5, 5))
+
+
 def test_quantiser_settings_arrive():
+    assert VQPTTokenizer(**ROTATION).quantizer.config.gradient == "rotation"
     quantizer = VQPTTokenizer(**SMALL, decay=0.5, revival_threshold=0.3).quantizer.config
     assert (quantizer.decay, quantizer.revival_threshold) == (0.5, 0.3)
 
@@ -173,6 +184,8 @@ def test_quantiser_settings_arrive():
         ({"grid_size": (3, 3)}, "grid_size"),
         ({"commitment_weight": -1.0}, "commitment_weight"),
         ({"codes": 4}, "num_codes"),
+        ({"quantizer": "fsq", "code_gradient": "rotation"}, "code_gradient acts with"),
+        ({"quantizer": "fsq", "levels": (1, 5)}, "levels"),
     ],
 )
 def test_bad_option_is_named(change, word):

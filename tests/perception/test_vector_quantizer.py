@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from aime_agent.errors import ConfigError
-from aime_agent.perception.vector_quantizer import VectorQuantizer
+from aime_agent.perception.vector_quantizer import VectorQuantizer, VectorQuantizerConfig
 
 
 def intrinsic_six(num, dim=64, seed=0):
@@ -128,3 +128,28 @@ def test_state_survives_save_and_load():
     quantizer(z, update_codebook=True)
     twin(z, update_codebook=True)
     assert torch.equal(twin.codebook, quantizer.codebook)
+
+
+def test_rotation_gradient_acts_on_slices_and_changes_no_value():
+    plain = VectorQuantizer(num_codes=8, code_dim=6, num_quantizers=2)
+    turned = VectorQuantizer(num_codes=8, code_dim=6, num_quantizers=2, gradient="rotation")
+    turned.load_state_dict(plain.state_dict())
+    grads = []
+    for quantizer in (plain, turned):
+        z = torch.randn(5, 6, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        out = quantizer(z)
+        out.codes.square().sum().backward()
+        grads.append(z.grad)
+    torch.testing.assert_close(plain(z).codes, out.codes)
+    # upstream is 2q, and q turned back and scaled is (‖q‖ / ‖z‖)² z, slice by slice
+    q, x = (t.detach().unflatten(-1, (2, 3)) for t in (out.codes, z))
+    ratio = q.norm(dim=-1, keepdim=True) / x.norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(grads[1], (2 * ratio**2 * x).flatten(-2))
+    assert not torch.allclose(*grads)
+
+
+def test_bad_gradient_is_named():
+    config = VectorQuantizerConfig()
+    object.__setattr__(config, "gradient", "copy")
+    with pytest.raises(ConfigError, match="gradient must be 'straight_through' or 'rotation'"):
+        config.__post_init__()

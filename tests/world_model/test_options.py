@@ -47,6 +47,52 @@ def test_world_model_trains_with_a_rival(make, film, name):
     assert (plain_weights[:3] == 1).all()
 
 
+# ---------------------------------------------------------------------- quantisers
+
+FINITE = {"quantizer": "fsq", "levels": (4, 4, 4)}
+
+
+def learnt(world, film, steps=60, rate=3e-3):
+    """Mean of each loss term over the first and the last five steps on one batch."""
+    world.train()
+    adam, history = torch.optim.Adam(world.parameters(), rate), []
+    torch.manual_seed(0)
+    for _ in range(steps):
+        losses = world.fit(data_of(film)).losses
+        adam.zero_grad()
+        losses.total.backward()
+        adam.step()
+        history.append({k: v.item() for k, v in losses.terms.items()})
+    return [
+        {k: sum(h[k] for h in part) / 5 for k in history[0]} for part in (history[:5], history[-5:])
+    ]
+
+
+def test_fixed_grid_of_codes_learns_in_the_world_model(make, film):
+    world = make(scale=0, perceiver=FINITE)
+    assert world.perceiver.predictor.config.num_codes == 64
+    ids = world.forward_sequence(film.frames, film.actions).tokens.ids
+    assert ids.max() < 64
+    assert len(ids.unique()) > 3
+    before, after = learnt(world, film)
+    assert before["commitment"] == after["commitment"] == 0
+    assert after["token_reconstruction"] < 0.9 * before["token_reconstruction"]
+    assert after["token_prediction"] < before["token_prediction"]
+
+
+def test_code_gradient_acts_on_the_trunk_alone(make, film):
+    grads = []
+    for choice in ("straight_through", "rotation"):
+        world = make(perceiver={"code_gradient": choice}).train()
+        torch.manual_seed(0)
+        terms = world.fit(data_of(film)).losses.terms
+        grads.append(torch.autograd.grad(terms["token_reconstruction"], world.trunk.stem.weight)[0])
+        value = terms["token_reconstruction"].item()
+        grads.append(torch.tensor(value))
+    assert grads[1] == grads[3]
+    assert not torch.allclose(grads[0], grads[2])
+
+
 # ---------------------------------------------------------------------- what is refused
 
 
