@@ -227,11 +227,12 @@ class AimeAgent:
         out = self.world_model.forward_sequence(
             batch.observations[:1], batch.actions[:1], batch.is_first[:1]
         )
-        attention = out.attention_maps[0, :, None]
-        attention = attention / attention.amax((-2, -1), keepdim=True)
-        size = out.observations.shape[-2:]
-        heat = torch.nn.functional.interpolate(attention, size).expand(-1, 3, -1, -1)
-        rows = [out.observations[0], out.reconstructions[0], heat]
+        rows = [out.observations[0], out.reconstructions[0]]
+        if self.config.world_model.use_attention:
+            attention = out.attention_maps[0, :, None]
+            attention = attention / attention.amax((-2, -1), keepdim=True)
+            size = out.observations.shape[-2:]
+            rows.append(torch.nn.functional.interpolate(attention, size).expand(-1, 3, -1, -1))
         picture = torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2)
         strip = (picture.permute(1, 2, 0) * 255).round().to(torch.uint8)
         return {"real_reconstruction_attention": strip.cpu().numpy()}

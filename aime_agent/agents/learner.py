@@ -38,11 +38,11 @@ class WorldModelLearner:
     def __init__(self, model: AimeWorldModel, config: AgentConfig) -> None:
         self.model = model
         self.config = config
-        self.optimizer = make_optimizer(
-            {"slots": model.attention_parameters(), "model": model},
-            lr=config.learning_rate,
-            clip={"slots": config.slot_grad_clip, "model": config.grad_clip},
-        )
+        clips = {"slots": config.slot_grad_clip, "model": config.grad_clip}
+        groups = {"slots": model.attention_parameters(), "model": [*model.parameters()]}
+        if not groups["slots"]:
+            del clips["slots"], groups["slots"]
+        self.optimizer = make_optimizer(groups, lr=config.learning_rate, clip=clips)
         self.balancer = model.make_balancer()
         self.ema = EMA(model, config.ema_decay)
 
@@ -198,6 +198,7 @@ class BehaviourLearner:
             cell=pick(beliefs.state.cell),
             z=pick(beliefs.z),
             context_hat=pick(beliefs.context_hat),
+            context=pick(beliefs.context),
         )
 
     def _critic_loss(

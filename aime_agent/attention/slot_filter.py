@@ -84,6 +84,8 @@ class SlotFilterConfig:
     gradient: Literal["bilevel", "full"] = "bilevel"
     set_attention: bool = False
     """Whether slots see each other in the transition."""
+    maps: bool = True
+    """Whether slots make a map and a glimpse; without, `bind` is all there is."""
     gate: Literal["scalar", "state"] = "scalar"
     """Whether the fusion gate is one number or depends on the recurrent state."""
 
@@ -122,9 +124,11 @@ class SlotFilter(nn.Module):
             gradient=c.gradient,
         )
         self.step = SlotTransition(c.slot_dim, c.slot_mlp_hidden, c.hidden_dim, c.set_attention)
-        self.score = nn.Linear(c.slot_dim, 1, bias=False)
-        self.gate_bias = nn.Parameter(torch.zeros(()))
-        self.gate = nn.Linear(c.hidden_dim, 1, bias=False) if c.gate == "state" else None
+        if c.maps:
+            self.score = nn.Linear(c.slot_dim, 1, bias=False)
+            self.gate_bias = nn.Parameter(torch.zeros(()))
+        state = c.maps and c.gate == "state"
+        self.gate = nn.Linear(c.hidden_dim, 1, bias=False) if state else None
         if self.gate is not None:
             nn.init.zeros_(self.gate.weight)
 
@@ -145,13 +149,13 @@ class SlotFilter(nn.Module):
         """Predicts the slots of the next frame; the action is in ``hidden`` already."""
         return self.step(slots, hidden)
 
-    def correct(
+    def bind(
         self,
         slots_hat: Float[Tensor, "B S D"],
         tokens: SlotTokens,
         is_first: Bool[Tensor, "B"],
-    ) -> SlotResult:
-        """Corrects predicted slots by one frame.
+    ) -> tuple[Float[Tensor, "B S D"], Float[Tensor, "B S L"]]:
+        """Corrects predicted slots by one frame; returns them with their responsibilities.
 
         Args:
             slots_hat: What `transition` predicted; unused where ``is_first``.
@@ -164,10 +168,26 @@ class SlotFilter(nn.Module):
         queries = self.binding.refine(queries, k, v, c.first_iterations - 1)
         start = torch.where(is_first[:, None, None], queries, slots_hat)
         slots, responsibilities = self.binding.iterate(start, k, v)
+        return slots, responsibilities
+
+    def correct(
+        self,
+        slots_hat: Float[Tensor, "B S D"],
+        tokens: SlotTokens,
+        is_first: Bool[Tensor, "B"],
+    ) -> SlotResult:
+        """Corrects predicted slots by one frame, and reads map and glimpse off them.
+
+        Args:
+            slots_hat: What `transition` predicted; unused where ``is_first``.
+            tokens: One frame's tokens, batch first.
+            is_first: Where an episode begins.
+        """
+        slots, responsibilities = self.bind(slots_hat, tokens, is_first)
         share = self.score(slots).softmax(1) / (responsibilities.sum(-1, keepdim=True) + _FLOOR)
         attention = torch.bmm(share.mT, responsibilities)
         glimpse = torch.bmm(attention, tokens.glimpse_values).squeeze(1)
-        side = c.attention_resolution
+        side = self.config.attention_resolution
         return SlotResult(slots, responsibilities, attention.view(-1, side, side), glimpse)
 
     def read(self, responsibilities: Float[Tensor, "*batch S L"]) -> SlotRead:

@@ -36,6 +36,7 @@ class VRNNCoreConfig:
 
     latent_dim: int = 36
     context_dim: int = 256
+    """0 for a recurrence without context."""
     action_dim: int = 6
     hidden_dim: int = 512
     n_lstm_layers: int = 1
@@ -45,13 +46,16 @@ class VRNNCoreConfig:
 
     def __post_init__(self) -> None:
         """Checks that all sizes are positive."""
-        for name in ("latent_dim", "context_dim", "hidden_dim", "n_lstm_layers", "units"):
+        for name in ("latent_dim", "hidden_dim", "n_lstm_layers", "units"):
             if getattr(self, name) < 1:
                 raise ConfigError(
                     f"VRNNCore.{name} must be at least 1, found {getattr(self, name)}"
                 )
-        if self.action_dim < 0:
-            raise ConfigError(f"VRNNCore.action_dim must not be negative, found {self.action_dim}")
+        for name in ("action_dim", "context_dim"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"VRNNCore.{name} must not be negative, found {getattr(self, name)}"
+                )
 
 
 class VRNNCore(nn.Module):
@@ -62,7 +66,8 @@ class VRNNCore(nn.Module):
         self.config = c = override(config or VRNNCoreConfig(), **overrides)
         inputs = c.latent_dim + c.context_dim + c.action_dim
         self.lstm = LSTMLayer(inputs, c.hidden_dim, c.n_lstm_layers, c.use_orthogonal)
-        self.g = MLP(c.hidden_dim + c.latent_dim, c.units, out_features=c.context_dim)
+        features = c.hidden_dim + c.latent_dim
+        self.g = MLP(features, c.units, out_features=c.context_dim) if c.context_dim else None
         self.h_0 = nn.Parameter(torch.zeros(c.hidden_dim))
         self.c_0 = nn.Parameter(torch.zeros(self.cell_dim))
 
@@ -80,6 +85,8 @@ class VRNNCore(nn.Module):
         self, hidden: Float[Tensor, "*b H"], z: Float[Tensor, "*b D"]
     ) -> Float[Tensor, "*b C"]:
         """Returns context^, normalised as the observed context is (no affine part)."""
+        if self.g is None:
+            return z[..., :0]
         raw = self.g(torch.cat((hidden, z), -1))
         return F.layer_norm(raw, (self.config.context_dim,))
 

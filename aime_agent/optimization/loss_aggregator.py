@@ -5,6 +5,7 @@
     perceiver   = token reconstruction + commitment + token prediction + context prediction
     predictive  = β KL_A + 0.1 movement + slot transition + slot reconstruction + 0.05 diversity
     adversarial = generator + feature matching                                   (weights 0)
+    control     = reward + continuation + consistency, taken out of elbo on demand
 
 `combine` weighs the terms of our world model; `LossAggregator` reads the outputs under the seed
 documents' key names and follows their formulas, in which ``cluster_entropy`` is subtracted.
@@ -23,6 +24,9 @@ from aime_agent.errors import ConfigError, nearest
 
 TASKS = ("elbo", "perceiver", "predictive", "adversarial")
 """All tasks, in the order that balancers see them."""
+
+CONTROL = ("reward", "continuation", "consistency")
+"""Terms that may be taken out of *elbo* into a task of their own, named ``control``."""
 
 
 class Term(NamedTuple):
@@ -107,8 +111,12 @@ class TaskLosses(NamedTuple):
     """Unweighted scalar per term, by its name in `TERMS`."""
 
     def per_task(self) -> list[Tensor | None]:
-        """Returns one entry for each of `TASKS`, None where absent: what a balancer takes."""
-        return [self.tasks.get(task) for task in TASKS]
+        """Returns one entry for each of `TASKS`, None where absent: what a balancer takes.
+
+        A control task, where there is one, comes last.
+        """
+        names = (*TASKS, "control") if "control" in self.tasks else TASKS
+        return [self.tasks.get(task) for task in names]
 
     def public(self) -> dict[str, Tensor]:
         """Returns the detached terms under their published keys."""
@@ -119,6 +127,7 @@ def combine(
     terms: Mapping[str, Tensor],
     weights: LossWeights | None = None,
     beta: float | Float[Tensor, ""] = 1.0,
+    control_task: bool = False,
 ) -> TaskLosses:
     """Averages each term over batch and time and sums them up by task.
 
@@ -126,6 +135,7 @@ def combine(
         terms: Terms by their name in `TERMS`, scalar or ``[B, T]``; leave out what is absent.
         weights: Weights inside the tasks.
         beta: Annealing factor of the three KL terms.
+        control_task: Whether `CONTROL` is a task of its own.
 
     >>> out = combine({"reconstruction": torch.tensor(3.0), "kl_latent": torch.ones(2, 4)}, beta=0.5)
     >>> out.total, list(out.tasks)
@@ -141,10 +151,10 @@ def combine(
     tasks: dict[str, Tensor] = {}
     for name, value in scalars.items():
         if weight[name]:
-            task = TERMS[name].task
+            task = "control" if control_task and name in CONTROL else TERMS[name].task
             share = weight[name] * value * (beta if TERMS[name].annealed else 1.0)
             tasks[task] = tasks[task] + share if task in tasks else share
-    ordered = {task: tasks[task] for task in TASKS if task in tasks}
+    ordered = {task: tasks[task] for task in (*TASKS, "control") if task in tasks}
     total = torch.stack([*ordered.values(), *_nothing(scalars, ordered)]).sum()
     return TaskLosses(total, ordered, scalars)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from aime_agent.perception.causal_perceiver import MixerCache
 from aime_agent.representation.mixture import MixturePrior
+from aime_agent.world_model.config import WorldModelConfig
 from aime_agent.world_model.losses import SequenceData, reconstruction_error, slot_pixels
 from aime_agent.world_model.model import AimeWorldModel
 from aime_agent.world_model.state import Belief, Evidence, stack_beliefs, where_first
@@ -43,6 +44,11 @@ def _same_core(model: AimeWorldModel, hidden: Tensor, cell: Tensor) -> tuple[Ten
     return hidden, cell
 
 
+def _always(config: WorldModelConfig) -> bool:
+    del config
+    return True
+
+
 class Ablation(NamedTuple):
     """One thing to take away, as edits of what the model's parts hand on."""
 
@@ -53,6 +59,8 @@ class Ablation(NamedTuple):
     core: Callable[[AimeWorldModel, Tensor, Tensor], tuple[Tensor, Tensor]] = _same_core
     belief: Callable[[Belief], Belief] = _same
     prior: Callable[[MixturePrior], MixturePrior] = _same
+    present: Callable[[WorldModelConfig], bool] = _always
+    """Whether a model of this configuration has the thing."""
 
 
 class Terms(NamedTuple):
@@ -63,17 +71,18 @@ class Terms(NamedTuple):
     reward: Float[Tensor, " W"]
     open_loop: Float[Tensor, " W"]
     slot_pixels: Float[Tensor, " W"]
-    """The slot decoder's own error; shown only."""
+    """The slot decoder's own error, 0 without slots; shown only."""
 
 
 def measure(model: AimeWorldModel, data: SequenceData, ablation: Ablation) -> Terms:
     """Runs the model with one thing taken away and returns the loss of every window."""
     beliefs = filter_without(model, data, ablation)
-    if beliefs.mean is None or beliefs.std is None or beliefs.slots is None:
+    if beliefs.mean is None or beliefs.std is None:
         raise ValueError("beliefs: inferred ones are needed, found a dream")
-    if beliefs.log_attention_hat is None or data.rewards is None:
-        raise ValueError("data: rewards and watched beliefs are needed, found none")
-    maps = beliefs.log_attention_hat.flatten(0, 1).exp()
+    if data.rewards is None:
+        raise ValueError("data: rewards are needed, found none")
+    log_maps = beliefs.log_attention_hat
+    maps = None if log_maps is None else log_maps.flatten(0, 1).exp()
     patches = model.decoder.patches(beliefs.features.flatten(0, 1), maps)
     prior = ablation.prior(
         model.prior.infer(torch.cat([beliefs.state.hidden, beliefs.state.context_hat], dim=-1))
@@ -82,7 +91,8 @@ def measure(model: AimeWorldModel, data: SequenceData, ablation: Ablation) -> Te
     goes_on = ~data.is_first
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        own = slot_pixels(model, data, beliefs.slots)
+        slots = beliefs.slots
+        own = patches.new_zeros(()) if slots is None else slot_pixels(model, data, slots)
     return Terms(
         reconstruction_error(model, patches, data.observations).mean(1),
         _window_mean(prior.kl_bound(beliefs.mean, beliefs.std), goes_on),
@@ -127,11 +137,12 @@ def open_loop(
     noise = torch.Generator(device=data.actions.device).manual_seed(0)
     hidden, cell = at(beliefs.state.hidden, 0), at(beliefs.state.cell, 0)
     z, context_hat = at(beliefs.z, 0), at(beliefs.context_hat, 0)
+    fed = at(model.lstm_context(beliefs.context, beliefs.context_hat), 0)
     keep = torch.ones_like(at(data.is_first, 0))
     total, weight = data.actions.new_zeros(windows), data.actions.new_zeros(windows)
     for k in range(1, OPEN_LOOP + 1):
         keep = keep & ~at(data.is_first, k)
-        hidden, cell = model.dynamics.step(hidden, cell, z, context_hat, at(data.actions, k - 1))
+        hidden, cell = model.dynamics.step(hidden, cell, z, fed, at(data.actions, k - 1))
         hidden, cell = ablation.core(model, hidden, cell)
         prior = ablation.prior(model.prior.infer(torch.cat([hidden, context_hat], dim=-1)))
         bound = prior.kl_bound(at(beliefs.mean, k), at(beliefs.std, k))
@@ -141,7 +152,7 @@ def open_loop(
             torch.empty_like(z).normal_(generator=noise),
             torch.empty_like(z[:, 0]).uniform_(generator=noise),
         )
-        context_hat = ablation.context_hat(model.dynamics.predict_context(hidden, z))
+        fed = context_hat = ablation.context_hat(model.dynamics.predict_context(hidden, z))
     return total / weight.clamp(min=1.0)
 
 
@@ -159,6 +170,8 @@ def _even(model: AimeWorldModel, frames: Tensor, evidence: Evidence) -> Evidence
     """Every cell shows the mean of all cells, so that any weights give the same glimpse."""
     del model, frames
     values = evidence.glimpse_values
+    if not values.numel():
+        return evidence
     return evidence._replace(glimpse_values=values.mean(-2, keepdim=True).expand_as(values))
 
 
@@ -196,11 +209,17 @@ def heaviest(prior: MixturePrior) -> MixturePrior:
 
 
 ABLATIONS = (
-    Ablation("seen context", "the posterior needs the frame alone; train longer", evidence=_blind),
+    Ablation(
+        "seen context",
+        "the posterior needs the frame alone; train longer",
+        evidence=_blind,
+        present=lambda c: c.context != "none",
+    ),
     Ablation(
         "predicted context",
         "h and z hold what it says; train longer or compare a smaller context_dim",
         context_hat=torch.zeros_like,
+        present=lambda c: c.context != "none",
     ),
     Ablation(
         "mixture",
@@ -209,13 +228,18 @@ ABLATIONS = (
     ),
     Ablation("recurrence", "one frame says all; look for a leak or train longer", core=_forget),
     Ablation(
-        "attention", "its gains start at 0; train longer", evidence=_even, belief=_uniform
+        "attention",
+        "its gains start at 0; train longer",
+        evidence=_even,
+        belief=_uniform,
+        present=lambda c: c.use_attention,
     ),
     Ablation(
         "slots",
         "the posterior ignores the glimpse; train longer",
         evidence=_no_glimpse,
         belief=_no_slots,
+        present=lambda c: c.use_slots,
     ),
 )  # fmt: skip
 """In the order of the pillars; optimization leaves nothing in the model to take away."""

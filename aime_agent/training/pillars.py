@@ -99,7 +99,7 @@ def held_out(
 
 @torch.no_grad()
 def pillar_rows(model: AimeWorldModel, batch: Batch) -> list[Row]:
-    """Returns one row about the data, then one for each of `ABLATIONS`.
+    """Returns one row about the data, then one for each of `ABLATIONS` that the model can lose.
 
     Args:
         model: The world model; it is put into eval mode.
@@ -121,6 +121,8 @@ def pillar_rows(model: AimeWorldModel, batch: Batch) -> list[Row]:
         ("held-out loss", f"{parts} nats per frame, {count} frames; * counts", True, "")
     ]
     for ablation in ABLATIONS:
+        if not ablation.present(model.config):
+            continue
         found = changes(whole, measure(model, data, ablation))
         busy = any(found[name].counts for name in _COUNTED)
         text = ", ".join(_phrase(name, change) for name, change in found.items())

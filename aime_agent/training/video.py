@@ -165,7 +165,7 @@ def observe(world_model: Any, played: Played, task: str, mark: int | None = None
         observations=_rgb(played.observations),
         reconstructions=_pixels(seen.reconstructions[0]),
         dream=_pixels(dreamed.observations[0]),
-        attention=_array(seen.attention_maps[0]),
+        attention=_maps(_array(seen.attention_maps[0]), seen.slot_attention_maps.shape[-1]),
         slot_maps=_array(seen.slot_attention_maps[0]),
         slot_centers=_array(seen.slot_centers[0]),
         slot_mass=_array(seen.slot_mass[0]),
@@ -173,6 +173,13 @@ def observe(world_model: Any, played: Played, task: str, mark: int | None = None
         predicted_rewards=_array(seen.predicted_rewards[0]),
         dreamed_rewards=_array(dreamed.rewards[0]),
     )
+
+
+def _maps(maps: Float[np.ndarray, "T R R"], side: int) -> Float[np.ndarray, "..."]:
+    """The maps as they are; even ones of a model that has none."""
+    if maps.size:
+        return maps
+    return np.full((len(maps), side, side), 1.0 / side**2, np.float32)
 
 
 def write_video(path: Path, frames: Iterator[Picture], fps: float) -> None:

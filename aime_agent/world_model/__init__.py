@@ -3,6 +3,7 @@
 ``model``        `AimeWorldModel` (= `DPGMMVariationalRecurrentAutoencoder`): start here
 ``config``       `WorldModelConfig`; ``presets`` its four sets of values
 ``state``        `WorldState`, `Belief` and what else crosses a step
+``inference``    beliefs from observations
 ``sequence``     passes over whole sequences; ``losses`` their terms; ``outputs`` what comes back
 ``imagination``  dreams and predictions; ``reading`` what a belief says
 ``seeds``        the seed documents' keywords

@@ -5,7 +5,7 @@ Sizes that pillars share are stated once, here; the ``*_config`` methods hand ea
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from aime_agent.attention.attention_prior import AttentionPriorConfig
 from aime_agent.attention.slot_decoder import SlotDecoderConfig
@@ -44,6 +44,17 @@ class WorldModelConfig:
     context_dim: int = 256
     max_components: int = 15
     """K, mixture components of the prior; 1 is the Gaussian control arm."""
+    context: Literal["predicted", "observed", "none"] = "predicted"
+    """Perceiver context that the LSTM reads: always g(h, z); the seen one where there is a frame and
+    g(h, z) in dreams; or none, and then no pillar 1 at all: nothing of it is built or computed."""
+    use_attention: bool = True
+    """Whether there are attention maps, and with them the glimpse and the decoder's gain."""
+    use_slots: bool = True
+    """Whether there are slots. Without them nothing is seen bottom-up: no glimpse, and the predicted
+    map, if there is one, learns from the pixels alone."""
+    control_task: bool = False
+    """Reward, continuation and consistency as a task of their own for the balancer; a plain sum
+    does not tell the difference."""
     n_lstm_layers: int = 1
     use_orthogonal: bool = True
     num_slots: int = 4
@@ -111,6 +122,10 @@ class WorldModelConfig:
     """Fields of `AttentionPriorConfig`."""
 
     def __post_init__(self) -> None:
+        if self.context not in (known := ("predicted", "observed", "none")):
+            raise ConfigError(
+                f"WorldModelConfig.context must be one of {known}, found {self.context!r}"
+            )
         if self.image_size < 32:
             raise ConfigError(
                 f"WorldModelConfig.image_size must be at least 32, found {self.image_size}"
@@ -145,6 +160,16 @@ class WorldModelConfig:
         """Width of [h, z]."""
         return self.hidden_dim + self.latent_dim
 
+    @property
+    def recurrent_context_dim(self) -> int:
+        """Width of the context where it is read; 0 without pillar 1."""
+        return 0 if self.context == "none" else self.context_dim
+
+    @property
+    def has_glimpse(self) -> bool:
+        """Whether the posterior reads what slots and maps point at."""
+        return self.use_attention and self.use_slots
+
     def perceiver_config(self) -> CausalPerceiverIOConfig:
         """Settings of pillar 1; it reads the trunk's middle map."""
         sides = grid_sizes((self.image_size, self.image_size), self.patch)
@@ -166,12 +191,12 @@ class WorldModelConfig:
         return override(
             VAEEncoderConfig(
                 latent_dim=self.latent_dim,
-                context_dim=self.context_dim,
+                context_dim=self.recurrent_context_dim,
                 image_channels=self.image_channels,
                 base_channels=self.base_channels,
                 image_size=self.image_size,
                 hidden_dim=self.hidden_dim,
-                glimpse_dim=self.slots_config().token_channels,
+                glimpse_dim=self.slots_config().token_channels if self.has_glimpse else 0,
                 units=self.units,
                 min_std=self.min_std,
                 patch=self.patch,
@@ -190,6 +215,7 @@ class WorldModelConfig:
                 image_size=self.image_size,
                 hidden_dim=self.hidden_dim,
                 patch=self.patch,
+                use_attention=self.use_attention,
             ),
             **self.decoder,
         )
@@ -199,7 +225,7 @@ class WorldModelConfig:
         return DPGMMPriorConfig(
             max_components=self.max_components,
             latent_dim=self.latent_dim,
-            hidden_dim=self.hidden_dim + self.context_dim,
+            hidden_dim=self.hidden_dim + self.recurrent_context_dim,
             prior_alpha=self.prior_alpha,
             prior_beta=self.prior_beta,
             num_features=self.units,
@@ -211,7 +237,7 @@ class WorldModelConfig:
         """Settings of pillar 3."""
         return VRNNCoreConfig(
             latent_dim=self.latent_dim,
-            context_dim=self.context_dim,
+            context_dim=self.recurrent_context_dim,
             action_dim=self.action_dim,
             hidden_dim=self.hidden_dim,
             n_lstm_layers=self.n_lstm_layers,
@@ -228,6 +254,7 @@ class WorldModelConfig:
                 attention_resolution=self.attention_resolution,
                 feature_channels=self.base_channels,
                 hidden_dim=self.hidden_dim,
+                maps=self.use_attention,
             ),
             **self.slots,
         )

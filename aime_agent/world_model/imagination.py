@@ -58,17 +58,19 @@ def imagine(
 def watch(model: "AimeWorldModel", belief: Belief) -> Belief:
     """Fills in a dreamt belief's predicted attention and slots."""
     state = belief.state
+    if model.config.use_slots:
+        slots = model.slots.transition(state.slots, state.hidden)
+        belief = belief._replace(slots_hat=slots, slots=slots)
+    if not model.config.use_attention:
+        return belief
     ahead = model.attention_prior.predict(
         state.attention, state.attention_memory, state.hidden, belief.z
     )
-    slots = model.slots.transition(state.slots, state.hidden)
     return belief._replace(
         log_attention_hat=ahead.log_probs,
         attention=ahead.log_probs.exp(),
         attention_memory=ahead.memory,
         shift=ahead.shift,
-        slots_hat=slots,
-        slots=slots,
     )
 
 

@@ -81,15 +81,16 @@ def consistency_loss(
 
     hidden, cell = at(beliefs.state.hidden, 0), at(beliefs.state.cell, 0)
     z, context_hat = at(beliefs.z, 0), at(beliefs.context_hat, 0)
+    fed = at(model.lstm_context(beliefs.context, beliefs.context_hat), 0)
     total = actions.new_zeros(())
     for k in range(1, steps + 1):
-        hidden, cell = model.dynamics.step(hidden, cell, z, context_hat, at(actions, k - 1))
+        hidden, cell = model.dynamics.step(hidden, cell, z, fed, at(actions, k - 1))
         prior = model.prior.infer(torch.cat([hidden, context_hat], dim=-1))
         target_mean, target_std = at(beliefs.mean, k).detach(), at(beliefs.std, k).detach()
         bound = prior.kl_bound(target_mean, target_std).clamp(min=floor)
         total = total + masked_mean(bound, at(episode, k) == at(episode, 0))
         z = prior.sample(torch.randn_like(z), torch.rand_like(z[:, 0]))
-        context_hat = model.dynamics.predict_context(hidden, z)
+        fed = context_hat = model.dynamics.predict_context(hidden, z)
     return total / steps
 
 
@@ -151,25 +152,27 @@ def control_terms(
 def attention_terms(
     model: "AimeWorldModel", data: SequenceData, beliefs: Belief
 ) -> dict[str, Tensor]:
-    """Predicted against seen attention, its movement, slots' transition, pixels and diversity."""
+    """Predicted against seen attention, and its movement; none without maps or without slots."""
     seen, hat, shift = beliefs.log_evidence, beliefs.log_attention_hat, beliefs.shift
-    slots, slots_hat, shares = beliefs.slots, beliefs.slots_hat, beliefs.responsibilities
     if seen is None or hat is None or shift is None:
-        raise ValueError("beliefs: inferred maps are needed, found none")
-    if slots is None or slots_hat is None or shares is None:
-        raise ValueError("beliefs: inferred slots are needed, found none")
-    goes_on = ~data.is_first
+        return {}
     kl = balanced_attention_kl(seen.exp(), hat, model.config.attention_prior_weight)
     maps = torch.cat([beliefs.state.attention[:, :1], seen.exp()], dim=1)
     moved = movement_huber(shift, map_movement(maps))
-    moved_slots = slot_transition_error(slots_hat, slots)
-    diversity = slot_diversity(shares.unflatten(-1, seen.shape[-2:]))
+    return {"attention_kl": kl.mean(), "movement": masked_mean(moved, ~data.is_first)}
+
+
+def slot_terms(model: "AimeWorldModel", data: SequenceData, beliefs: Belief) -> dict[str, Tensor]:
+    """Slots' transition, pixels and diversity; none without slots."""
+    slots, slots_hat, shares = beliefs.slots, beliefs.slots_hat, beliefs.responsibilities
+    if slots is None or slots_hat is None or shares is None:
+        return {}
+    side = model.config.attention_resolution
+    moved = slot_transition_error(slots_hat, slots)
     return {
-        "attention_kl": kl.mean(),
-        "movement": masked_mean(moved, goes_on),
-        "slot_transition": masked_mean(moved_slots, goes_on),
+        "slot_transition": masked_mean(moved, ~data.is_first),
         "slot_reconstruction": slot_pixels(model, data, slots),
-        "diversity": diversity.mean(),
+        "diversity": slot_diversity(shares.unflatten(-1, (side, side))).mean(),
     }
 
 
@@ -231,17 +234,19 @@ def sequence_terms(
     balanced, bound = latent_kl(
         prior, beliefs.mean, beliefs.std, c.free_nats, c.representation_weight, tau
     )
-    predicted = (beliefs.context_hat - beliefs.context.detach()).square().mean(-1)
     terms = {
         "reconstruction": reconstruction_error(model, passed.patches, data.observations),
         "kl_latent": balanced,
         "hierarchical_kl": model.prior.regulariser(prior),
         "usage": usage_gap(prior.responsibilities(beliefs.mean.detach(), beliefs.std.detach())),
-        "context_prediction": predicted,
         **control_terms(model, data, beliefs.features),
-        **perceiver_terms(model, data, passed.tokens, beliefs.context),
         **attention_terms(model, data, beliefs),
+        **slot_terms(model, data, beliefs),
     }
+    if c.context != "none":
+        predicted = (beliefs.context_hat - beliefs.context.detach()).square().mean(-1)
+        terms["context_prediction"] = predicted
+        terms |= perceiver_terms(model, data, passed.tokens, beliefs.context)
     if c.consistency_steps and data.actions.shape[1] > c.consistency_steps:
         terms["consistency"] = consistency_loss(model, beliefs, data)
     return terms, bound

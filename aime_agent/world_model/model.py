@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from aime_agent.attention.attention_prior import AttentionPrior
 from aime_agent.attention.slot_decoder import SlotDecoder
-from aime_agent.attention.slot_filter import SlotFilter, SlotTokens
+from aime_agent.attention.slot_filter import SlotFilter
 from aime_agent.dynamics.heads import ContinuationHead, RewardHead
 from aime_agent.dynamics.vrnn_core import VRNNCore
 from aime_agent.layers.conv import ConvTrunk, zero_last
@@ -33,11 +33,15 @@ from aime_agent.representation.dpgmm_prior import DPGMMPrior
 from aime_agent.representation.vae_decoder import VAEDecoder
 from aime_agent.representation.vae_encoder import VAEEncoder
 from aime_agent.shapes import validate_shape
-from aime_agent.world_model import imagination, reading, sequence
+from aime_agent.world_model import imagination, inference, reading, sequence
 from aime_agent.world_model.config import WorldModelConfig
 from aime_agent.world_model.pretrained import load_pretrained, save_pretrained
 from aime_agent.world_model.seeds import seed_config
-from aime_agent.world_model.state import Belief, Evidence, TokenEvidence, WorldState, where_first
+from aime_agent.world_model.state import (
+    Belief,
+    WorldState,
+    where_first,
+)
 
 
 class AimeWorldModel(nn.Module):
@@ -48,6 +52,8 @@ class AimeWorldModel(nn.Module):
         **overrides: Fields of the config to replace, or the seeds' keywords.
     """
 
+    perceive = inference.perceive
+    correct = inference.correct
     imagine = imagination.imagine
     watch = imagination.watch
     rollout = imagination.rollout
@@ -64,19 +70,29 @@ class AimeWorldModel(nn.Module):
     extract_context = sequence.extract_context
     sequence = sequence.checked_sequence
 
+    # Pillars that a configuration switches off are not built: no such attribute, no parameter.
+    perceiver: CausalPerceiverIO
+    slots: SlotFilter
+    slot_decoder: SlotDecoder
+    attention_prior: AttentionPrior
+
     def __init__(self, config: WorldModelConfig | None = None, **overrides: Any) -> None:
         super().__init__()
         self.config = c = seed_config(config or WorldModelConfig(), overrides)
         self.pixels = PixelNorm(c.image_channels, c.image_size, c.image_size)
         base = c.base_channels
         self.trunk = ConvTrunk(c.image_channels, (base, 2 * base, 3 * base), c.patch)
-        self.perceiver = CausalPerceiverIO(c.perceiver_config())
+        if c.context != "none":
+            self.perceiver = CausalPerceiverIO(c.perceiver_config())
         self.encoder = VAEEncoder(c.encoder_config())
         self.prior = DPGMMPrior(c.prior_config())
         self.dynamics = VRNNCore(c.dynamics_config())
-        self.slots = SlotFilter(c.slots_config())
-        self.attention_prior = AttentionPrior(c.attention_prior_config())
-        self.slot_decoder = SlotDecoder(c.slot_decoder_config())
+        if c.use_slots:
+            self.slots = SlotFilter(c.slots_config())
+        if c.use_attention:
+            self.attention_prior = AttentionPrior(c.attention_prior_config())
+        if c.use_slots:
+            self.slot_decoder = SlotDecoder(c.slot_decoder_config())
         self.decoder = VAEDecoder(c.decoder_config())
         self.reward_head = RewardHead(c.feature_dim, c.head_units)
         self.continuation_head = ContinuationHead(c.feature_dim, c.head_units // 2)
@@ -84,8 +100,9 @@ class AimeWorldModel(nn.Module):
         self.trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Frames are centred on their background: start by predicting exactly that.
-        for decoder in (self.decoder, self.perceiver.tokenizer.decoder):
-            zero_last(decoder)
+        zero_last(self.decoder)
+        if c.context != "none":
+            zero_last(self.perceiver.tokenizer.decoder)
 
     # ------------------------------------------------------------------ what observations say
 
@@ -96,109 +113,35 @@ class AimeWorldModel(nn.Module):
             return observations.to(mean.device).to(mean.dtype) / 255.0
         return observations.to(mean.device, mean.dtype)
 
-    def perceive(
-        self,
-        frames: Float[Tensor, "B T C H W"],
-        is_first: Bool[Tensor, "B T"],
-        cache: MixerCache,
-        update_codebook: bool = False,
-    ) -> tuple[Evidence, TokenEvidence, MixerCache]:
-        """Runs everything that needs no recurrence, once over all frames.
-
-        Args:
-            frames: Frames in [0, 1].
-            is_first: Where an episode begins.
-            cache: Ring of the mixer from earlier frames.
-            update_codebook: Whether the tokenizer's codebook learns from these frames.
-        """
-        batch, length = frames.shape[:2]
-        features = self.trunk(self.pixels.encoder_input(frames.flatten(0, 1)))
-        tokens = self.perceiver.tokenizer.quantize(features.mid, update_codebook=update_codebook)
-        summaries = self.perceiver.summarise(tokens.codes).unflatten(0, (batch, length))
-        context, cache = self.perceiver.mix(summaries, is_first, cache)
-        slot_tokens = self.slots.tokens(features.high)
-        evidence = Evidence(
-            self.encoder.precompute(features.low, context.flatten(0, 1)),
-            slot_tokens.k,
-            slot_tokens.v,
-            slot_tokens.glimpse_values,
-            context.flatten(0, 1),
-        )
-        shaped = Evidence(*(x.unflatten(0, (batch, length)) for x in evidence))
-        return shaped, TokenEvidence(*tokens), cache
-
-    def correct(
-        self,
-        state: WorldState,
-        evidence: Evidence,
-        is_first: Bool[Tensor, " B"],
-        normal: Float[Tensor, "B z"] | None,
-        attend: bool = True,
-    ) -> Belief:
-        """All pillars at one frame: slots, posterior, predicted context, attention.
-
-        Args:
-            state: State at t, reset where an episode begins.
-            evidence: What o_t says by itself.
-            is_first: Where an episode begins.
-            normal: Noise of the posterior; None takes its mean.
-            attend: Whether to predict and fuse attention maps, which nothing else here reads.
-        """
-        slots_hat = self.slots.transition(state.slots, state.hidden)
-        tokens = SlotTokens(evidence.keys, evidence.values, evidence.glimpse_values)
-        seen = self.slots.correct(slots_hat, tokens, is_first)
-        log_evidence = seen.log_attention
-        posterior = self.encoder.posterior(evidence.posterior_input, state.hidden, seen.glimpse)
-        z = posterior.mean if normal is None else posterior.mean + posterior.std * normal
-        context_hat = self.dynamics.predict_context(state.hidden, z)
-        belief = Belief(
-            state=state,
-            z=z,
-            mean=posterior.mean,
-            std=posterior.std,
-            log_pi=None,
-            context=evidence.context,
-            context_hat=context_hat,
-            log_attention_hat=None,
-            log_evidence=log_evidence,
-            attention=None,
-            attention_memory=None,
-            shift=None,
-            slots_hat=slots_hat,
-            slots=seen.slots,
-            responsibilities=seen.responsibilities,
-            ring=state.ring,
-            ring_valid=state.ring_valid,
-        )
-        if not attend:
-            return belief
-        ahead = self.attention_prior.predict(
-            state.attention, state.attention_memory, state.hidden, z
-        )
-        return belief._replace(
-            log_attention_hat=ahead.log_probs,
-            attention=self.slots.fuse(log_evidence, ahead.log_probs, state.hidden),
-            attention_memory=ahead.memory,
-            shift=ahead.shift,
-        )
-
     # ------------------------------------------------------------------ one step
 
     def initial_state(self, batch_size: int) -> WorldState:
         """Returns the state before the first observation of an episode."""
         hidden, cell = self.dynamics.initial(batch_size)
         c = self.config
-        cache = self.perceiver.initial_cache(batch_size)
+        cache = self.initial_cache(batch_size)
+        square = hidden.new_empty(batch_size, 0, 0)
+        attention, memory = square, square[..., None]
+        if c.use_attention:
+            attention = self.attention_prior.initial_attention(batch_size)
+            memory = self.attention_prior.initial_memory(batch_size)
         return WorldState(
             hidden,
             cell,
-            hidden.new_zeros(batch_size, c.context_dim),
-            self.attention_prior.initial_attention(batch_size),
-            self.attention_prior.initial_memory(batch_size),
-            self.slots.initial_slots(batch_size),
+            hidden.new_zeros(batch_size, c.recurrent_context_dim),
+            attention,
+            memory,
+            self.slots.initial_slots(batch_size) if c.use_slots else square,
             cache.summaries,
             cache.valid,
         )
+
+    def initial_cache(self, batch_size: int) -> MixerCache:
+        """Returns the mixer's ring before the first frame; an empty one without pillar 1."""
+        if self.config.context != "none":
+            return self.perceiver.initial_cache(batch_size)
+        nothing = self.pixels.mean.new_empty(batch_size, 0)
+        return MixerCache(nothing[..., None], nothing.bool())
 
     def infer(
         self,
@@ -235,9 +178,8 @@ class AimeWorldModel(nn.Module):
     def advance(self, belief: Belief, action: Float[Tensor, "B A"]) -> WorldState:
         """Returns the state at t+1 after taking ``action`` at t."""
         state = belief.state
-        hidden, cell = self.dynamics.step(
-            state.hidden, state.cell, belief.z, belief.context_hat, action
-        )
+        context = self.lstm_context(belief.context, belief.context_hat)
+        hidden, cell = self.dynamics.step(state.hidden, state.cell, belief.z, context, action)
         return WorldState(
             hidden,
             cell,
@@ -249,6 +191,10 @@ class AimeWorldModel(nn.Module):
             belief.ring_valid,
         )
 
+    def lstm_context(self, seen: Tensor, predicted: Tensor) -> Tensor:
+        """Returns the context that the LSTM reads; in a dream both are the predicted one."""
+        return seen if self.config.context == "observed" else predicted
+
     def begin(self, frames: Tensor) -> None:
         """Fits what depends on data: background, pixel precision, and the codebook.
 
@@ -256,14 +202,17 @@ class AimeWorldModel(nn.Module):
             frames: ``[N, C, H, W]``, a few hundred frames of the task.
         """
         self.pixels.fit(self.images(frames), self.config.frame_energy)
+        if self.config.context == "none":
+            return
         with torch.no_grad():
             features = self.trunk(self.pixels.encoder_input(self.images(frames[:256])))
             self.perceiver.tokenizer.quantize(features.mid, update_codebook=True)
 
     def attention_parameters(self) -> list[nn.Parameter]:
         """Parameters of pillar 4, whose gradients are clipped on their own."""
-        parts = (self.slots, self.attention_prior, self.slot_decoder)
-        return [p for module in parts for p in module.parameters()]
+        parts = ("slots", "attention_prior", "slot_decoder")
+        found = (getattr(self, name) for name in parts if hasattr(self, name))
+        return [p for module in found for p in module.parameters()]
 
     def make_balancer(self) -> Balancer:
         """Returns what joins the tasks' gradients: RGB, the plain sum, or a rival."""

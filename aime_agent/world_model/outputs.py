@@ -4,7 +4,7 @@
 need a pass with losses (training mode, or `compute_total_loss`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -61,28 +61,38 @@ class WorldModelOutput(Mapping[str, Any]):
         """Returns a field, or what a seed document calls so."""
         if key in _FIELDS:
             return getattr(self, key)
-        if key in _VIEWS:
+        if key in self._views():
             return _VIEWS[key](self)
-        if key in _LOSSES and self.terms:
+        if key in self._losses():
             return _LOSSES[key](self.terms)
         raise KeyError(f"{key!r}{_why_not(key)}")
 
     def __iter__(self) -> Iterator[str]:
         """Yields the keys that this pass has."""
-        yield from (*_FIELDS, *_VIEWS)
-        if self.terms:
-            yield from _LOSSES
+        yield from (*_FIELDS, *self._views(), *self._losses())
 
     def __len__(self) -> int:
-        return len(_FIELDS) + len(_VIEWS) + (len(_LOSSES) if self.terms else 0)
+        return len(_FIELDS) + len(self._views()) + len(self._losses())
+
+    def _views(self) -> list[str]:
+        """Seed keys that need no loss; frames decoded from tokens only where there are tokens."""
+        have_tokens = self.tokens.ids.numel() > 0
+        return [key for key in _VIEWS if have_tokens or key != "perceiver_reconstructed_img"]
+
+    def _losses(self) -> list[str]:
+        """Seed keys of the losses that this pass has."""
+        terms = self.terms.keys()
+        return [key for key in _LOSSES if terms and terms >= _NEEDS.get(key, set())]
 
 
 def _why_not(key: str) -> str:
     if key in _LOSSES:
         return (
-            " is a loss, and this pass computed none: call compute_total_loss, or "
-            "forward_sequence in training mode"
+            " is a loss that this pass did not compute: its pillar is switched off, or call "
+            "compute_total_loss, or forward_sequence in training mode"
         )
+    if key in _VIEWS:
+        return ": the model has no tokenizer (context='none')"
     if key in _ABSENT:
         return f": {_ABSENT[key]}"
     return f". {nearest(key, [*_FIELDS, *_VIEWS, *_LOSSES])}"
@@ -96,7 +106,7 @@ def _movements(out: WorldModelOutput) -> list[Tensor]:
 
 def _group_assignments(out: WorldModelOutput) -> Tensor | None:
     """Responsibilities ``[B, T, R, R, S]``; they sum to 1 over slots."""
-    shares, side = out.beliefs.responsibilities, out.view.map.shape[-1]
+    shares, side = out.beliefs.responsibilities, out.view.slot_maps.shape[-1]
     return None if shares is None else shares.unflatten(-1, (side, side)).movedim(2, -1)
 
 
@@ -170,6 +180,18 @@ _LOSSES: Mapping[str, Callable[[Mapping[str, Tensor]], Any]] = {
     "perceiver_total_loss": _perceiver_total,
 }
 """Seed key → what it reads in a pass with losses."""
+
+_NEEDS: Mapping[str, Set[str]] = {
+    "attention_losses": {"attention_kl"},
+    "dynamics_loss": {"movement"},
+    "attention_dynamics_loss": {"movement"},
+    "attention_diversity_losses": {"diversity"},
+    "diversity_loss": {"diversity"},
+    "perceiver_vq_loss": {"commitment"},
+    "perceiver_ce_loss": {"token_prediction"},
+    "perceiver_total_loss": {"token_prediction", "context_prediction"},
+}
+"""Seed key → terms that a pass lacks where their pillar is off, or where nothing follows a frame."""
 
 _ABSENT: Mapping[str, str] = {
     "mdl_params": "the likelihood is a Gaussian of fixed variance, not a mixture of logistics; "

@@ -28,14 +28,15 @@ def decode(model: "AimeWorldModel", belief: Belief) -> Float[Tensor, "*b C H W"]
     Raises:
         ValueError: the belief was dreamt with ``attend=False``.
     """
-    if belief.log_attention_hat is None:
+    log_maps = belief.log_attention_hat
+    if log_maps is None and model.config.use_attention:
         raise ValueError(
             "belief: its predicted attention is needed to decode, found None; "
             "imagine or roll out with attend=True"
         )
     lead = belief.z.shape[:-1]
     features = belief.features.flatten(0, -2)
-    maps = belief.log_attention_hat.flatten(0, -3).exp()
+    maps = None if log_maps is None else log_maps.flatten(0, -3).exp()
     side = model.config.image_size
     patches = model.decoder.patches(features, maps)
     frames = model.pixels.restore(unpatchify(patches, model.config.patch, (side, side)))
@@ -46,23 +47,29 @@ def attend(model: "AimeWorldModel", belief: Belief) -> AttentionView:
     """Maps, slots, centres and mass of one belief or of stacked ones.
 
     In a dream, where nothing was seen, the slots' maps are the masks that the slot decoder
-    draws for them.
+    draws for them. What the configuration switches off is empty: no map is of side 0, no slots are 0.
 
     Raises:
         ValueError: the belief was dreamt with ``attend=False``.
     """
-    if belief.attention is None or belief.slots is None:
+    c, attention, slots = model.config, belief.attention, belief.slots
+    if (c.use_attention and attention is None) or (c.use_slots and slots is None):
         raise ValueError(
             "belief: attention and slots are needed, found None; "
             "imagine or roll out with attend=True"
         )
-    shares = belief.responsibilities
+    lead, side, shares = belief.z.shape[:-1], c.attention_resolution, belief.responsibilities
+    if attention is None:
+        attention = belief.z.new_empty(*lead, 0, 0)
+    if slots is None:
+        none = belief.z.new_empty(*lead, 0, side, side)
+        centers, slots = none[..., 0, :2], none[..., 0, :0]
+        return AttentionView(attention, none, centers, none[..., 0, 0], slots)
     if shares is None:
-        side = model.config.attention_resolution
-        _, masks = model.slot_decoder.render(belief.slots.flatten(0, -3), side, side)
-        shares = masks.flatten(-2).unflatten(0, belief.slots.shape[:-2])
+        _, masks = model.slot_decoder.render(slots.flatten(0, -3), side, side)
+        shares = masks.flatten(-2).unflatten(0, slots.shape[:-2])
     read = model.slots.read(shares)
-    return AttentionView(belief.attention, read.maps, read.centers, read.mass, belief.slots)
+    return AttentionView(attention, read.maps, read.centers, read.mass, slots)
 
 
 def slot_masks(model: "AimeWorldModel", belief: Belief) -> Float[Tensor, "*b S H W"]:

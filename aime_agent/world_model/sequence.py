@@ -105,9 +105,8 @@ def pass_over(
         model, data.observations, data.actions, data.is_first, normal, None, update_codebook
     )
     prior = model.prior.infer(torch.cat([beliefs.state.hidden, beliefs.state.context_hat], dim=-1))
-    if beliefs.log_attention_hat is None:
-        raise ValueError("beliefs: inference gives predicted maps, found none")
-    maps = beliefs.log_attention_hat.flatten(0, 1).exp()
+    log_maps = beliefs.log_attention_hat
+    maps = None if log_maps is None else log_maps.flatten(0, 1).exp()
     patches = model.decoder.patches(beliefs.features.flatten(0, 1), maps)
     return Filtered(beliefs, tokens, prior, patches, last)
 
@@ -125,7 +124,7 @@ def fit(
     """
     passed = pass_over(model, data, sample=True, update_codebook=True)
     terms, kl = sequence_terms(model, data, passed, tau)
-    losses = combine(terms, model.config.weights, beta)
+    losses = combine(terms, model.config.weights, beta, model.config.control_task)
     metrics = {
         **{f"loss/{k}": v.detach() for k, v in losses.terms.items()},
         **diagnose(passed, data),
@@ -146,11 +145,12 @@ def diagnose(passed: Filtered, data: SequenceData) -> dict[str, Tensor]:
         return {}
     shares = prior.responsibilities(beliefs.mean, beliefs.std)
     used = mixture_metrics(prior.log_pi, shares, ~data.is_first)
-    return {
+    tokens = passed.tokens
+    used_codes = {"codebook/perplexity": tokens.perplexity.detach()} if tokens.ids.numel() else {}
+    return used_codes | {
         "mixture/effective_components": used.effective_components,
         "mixture/mutual_information": used.mutual_information,
         "mixture/dead_fraction": used.dead_fraction,
-        "codebook/perplexity": passed.tokens.perplexity.detach(),
         "posterior_std": beliefs.std.mean(),
     }
 
@@ -227,7 +227,8 @@ def compute_total_loss(
     )
     beta = weights.pop("beta", 1.0)
     outputs = run_sequence(model, data, losses=True)
-    losses = combine(outputs.terms, seed_weights(model.config.weights, weights), beta)
+    chosen = seed_weights(model.config.weights, weights)
+    losses = combine(outputs.terms, chosen, beta, model.config.control_task)
     named = {**losses.public(), **losses.terms, **losses.tasks, "total": losses.total}
     return named, outputs
 
@@ -247,11 +248,11 @@ def encode(
 def extract_context(
     model: "AimeWorldModel", observations: Tensor, detach: bool = False
 ) -> Float[Tensor, "B T c"]:
-    """Returns the Perceiver context of every frame."""
+    """Returns the Perceiver context of every frame; width 0 if the model has no Perceiver."""
     frames = model.images(observations)
     model.check_frames(frames, "observations", 5)
     first = torch.zeros(frames.shape[:2], dtype=torch.bool, device=frames.device)
-    evidence, _, _ = model.perceive(frames, first, model.perceiver.initial_cache(len(frames)))
+    evidence, _, _ = model.perceive(frames, first, model.initial_cache(len(frames)))
     return evidence.context.detach() if detach else evidence.context
 
 

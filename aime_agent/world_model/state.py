@@ -101,6 +101,23 @@ class TokenEvidence(NamedTuple):
     perplexity: Float[Tensor, ""]
 
 
+def no_tokens(features: Float[Tensor, "N C h w"]) -> TokenEvidence:
+    """Returns the tokens of a model that has no tokenizer: none per frame."""
+    n = len(features)
+    codes, ids = features.new_empty(n, 0, 0, 0), features.new_empty(n, 0, 0).long()
+    return TokenEvidence(codes, ids, features.new_zeros(n), features.new_zeros(()))
+
+
+class Look(NamedTuple):
+    """What slots say at one frame; None where slots or maps are switched off."""
+
+    slots_hat: Float[Tensor, "B S D"] | None
+    slots: Float[Tensor, "B S D"] | None
+    responsibilities: Float[Tensor, "B S L"] | None
+    log_evidence: Float[Tensor, "B R R"] | None
+    glimpse: Float[Tensor, "B G"] | None
+
+
 class AttentionView(NamedTuple):
     """Where the model looks at one belief (or a stack of them)."""
 
@@ -167,13 +184,23 @@ def stack_beliefs(beliefs: Sequence[Belief]) -> Belief:
     return map_tree(lambda *xs: torch.stack(xs, 1), *beliefs)
 
 
-def bare_belief(hidden: Tensor, cell: Tensor, z: Tensor, context_hat: Tensor) -> Belief:
-    """A belief that holds what the recurrence needs; attention, slots and ring are empty."""
+def bare_belief(
+    hidden: Tensor, cell: Tensor, z: Tensor, context_hat: Tensor, context: Tensor | None = None
+) -> Belief:
+    """A belief that holds what the recurrence needs; attention, slots and ring are empty.
+
+    Args:
+        hidden: h.
+        cell: The LSTM's memory.
+        z: The latent.
+        context_hat: The predicted context.
+        context: The seen one; the predicted one if absent, as in a dream.
+    """
     n = hidden.shape[0]
     square, row = hidden.new_empty(n, 0, 0), hidden.new_empty(n, 0)
     valid = torch.empty(n, 0, dtype=torch.bool, device=hidden.device)
     state = WorldState(hidden, cell, context_hat, square, square[..., None], square, square, valid)
     return Belief(
-        state, z, None, None, None, context_hat, context_hat,
+        state, z, None, None, None, context_hat if context is None else context, context_hat,
         None, None, None, None, None, None, None, None, square, row.bool(),
     )  # fmt: skip

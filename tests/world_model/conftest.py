@@ -1,5 +1,6 @@
 """A small world in float64 whose zero-initialised weights were randomised, and ways to compare."""
 
+import copy
 from types import SimpleNamespace
 
 import pytest
@@ -61,10 +62,11 @@ def _leaves(out):
 
 
 def _moved(before, after, frames=slice(None)):
-    """Name → largest difference over the given frames."""
+    """Name → largest difference over the given frames; empty tensors are left out."""
     return {
         k: (before[k][:, frames].double() - after[k][:, frames].double()).abs().max().item()
         for k in before
+        if before[k][:, frames].numel()
     }
 
 
@@ -108,3 +110,20 @@ def leaves():
 @pytest.fixture(scope="session")
 def moved():
     return _moved
+
+
+@pytest.fixture
+def respond(film):
+    """Differences that changed frames or actions at some times make to a world's output."""
+
+    def respond(world, frames=None, actions=None):
+        changed = copy.deepcopy(film)
+        if frames is not None:
+            changed.frames[:, frames] = torch.rand_like(changed.frames[:, frames])
+        if actions is not None:
+            changed.actions[:, actions] = -changed.actions[:, actions]
+        with torch.no_grad():
+            out = [_leaves(world.forward_sequence(x.frames, x.actions)) for x in (film, changed)]
+        return lambda times: _moved(*out, times)
+
+    return respond

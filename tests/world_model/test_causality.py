@@ -19,23 +19,6 @@ FORESEEN = {
 T = 3
 
 
-@pytest.fixture
-def respond(leaves, moved, film):
-    """Differences that changed frames or actions at some times make to a world's output."""
-
-    def respond(world, frames=None, actions=None):
-        changed = copy.deepcopy(film)
-        if frames is not None:
-            changed.frames[:, frames] = torch.rand_like(changed.frames[:, frames])
-        if actions is not None:
-            changed.actions[:, actions] = -changed.actions[:, actions]
-        with torch.no_grad():
-            out = [leaves(world.forward_sequence(x.frames, x.actions)) for x in (film, changed)]
-        return lambda times: moved(*out, times)
-
-    return respond
-
-
 def past_reached_from_the_future(respond, world):
     return {k for k, d in respond(world, frames=slice(T, None))(slice(0, T)).items() if d}
 
