@@ -86,6 +86,9 @@ class WorldModelConfig:
     """Share of the balanced attention KL that teaches the prediction."""
     frame_energy: float = 1000.0
     """Nats per frame that the moving part of a frame is scaled to; 0 keeps unit variance."""
+    likelihood: Literal["mse", "logistic"] = "mse"
+    """``logistic``: a discretised logistic of 8-bit pixels with a learned scale per channel; then
+    ``frame_energy`` weighs the auxiliary decoders alone."""
     consistency_steps: int = 3
     """Open-loop steps of the consistency loss; 0 turns it off."""
     consistency_every: int = 8
@@ -140,6 +143,11 @@ class WorldModelConfig:
                 f"WorldModelConfig.slot_motion must be at least 0, found {self.slot_motion}"
             )
 
+        if self.likelihood not in ("mse", "logistic"):
+            raise ConfigError(
+                "WorldModelConfig.likelihood must be 'mse' or 'logistic', "
+                f"found {self.likelihood!r}"
+            )
         self._check_balancer()
 
     def _check_balancer(self) -> None:

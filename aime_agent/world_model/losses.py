@@ -97,9 +97,16 @@ def consistency_loss(
 def reconstruction_error(
     model: "AimeWorldModel", patches: Tensor, observations: Float[Tensor, "B T C H W"]
 ) -> Float[Tensor, "B T"]:
-    """Negative log likelihood (less its constant) of the frames, summed over pixels, in nats."""
-    target = patchify(model.pixels.center(observations.flatten(0, 1)), model.config.patch)
-    squared = (patches - target).square().flatten(1).sum(-1)
+    """Negative log likelihood of the frames, summed over pixels, in nats.
+
+    That of the Gaussian leaves out its constant; that of the logistic is one of 8-bit pixels.
+    """
+    frames, patch = observations.flatten(0, 1), model.config.patch
+    if model.likelihood is not None:
+        background = patchify(model.pixels.mean[None], patch)
+        nats = model.likelihood(patches + background, patchify(frames, patch))
+        return torch.unflatten(nats, 0, observations.shape[:2])
+    squared = (patches - patchify(model.pixels.center(frames), patch)).square().flatten(1).sum(-1)
     return (0.5 * model.pixels.precision * squared).unflatten(0, observations.shape[:2])
 
 

@@ -26,6 +26,7 @@ from aime_agent.attention.slot_filter import SlotFilter
 from aime_agent.dynamics.heads import ContinuationHead, RewardHead
 from aime_agent.dynamics.vrnn_core import VRNNCore
 from aime_agent.layers.conv import ConvTrunk, zero_last
+from aime_agent.layers.pixel_likelihood import LogisticLikelihood
 from aime_agent.layers.pixel_norm import PixelNorm
 from aime_agent.optimization.balancer import RGB_FAMILY, Balancer, make_balancer
 from aime_agent.perception.causal_perceiver import CausalPerceiverIO, MixerCache
@@ -94,6 +95,9 @@ class AimeWorldModel(nn.Module):
         if c.use_slots:
             self.slot_decoder = SlotDecoder(c.slot_decoder_config())
         self.decoder = VAEDecoder(c.decoder_config())
+        self.likelihood = (
+            LogisticLikelihood(c.image_channels, c.patch) if c.likelihood == "logistic" else None
+        )
         self.reward_head = RewardHead(c.feature_dim, c.head_units)
         self.continuation_head = ContinuationHead(c.feature_dim, c.head_units // 2)
         # A third of the decoder's time on a CPU, and tokens are then rows without a copy.
@@ -196,16 +200,19 @@ class AimeWorldModel(nn.Module):
         return seen if self.config.context == "observed" else predicted
 
     def begin(self, frames: Tensor) -> None:
-        """Fits what depends on data: background, pixel precision, and the codebook.
+        """Fits what depends on data: background, pixel precision (or scale), and the codebook.
 
         Args:
             frames: ``[N, C, H, W]``, a few hundred frames of the task.
         """
-        self.pixels.fit(self.images(frames), self.config.frame_energy)
+        images = self.images(frames)
+        self.pixels.fit(images, self.config.frame_energy)
+        if self.likelihood is not None:
+            self.likelihood.fit(self.pixels.center(images))
         if self.config.context == "none":
             return
         with torch.no_grad():
-            features = self.trunk(self.pixels.encoder_input(self.images(frames[:256])))
+            features = self.trunk(self.pixels.encoder_input(images[:256]))
             self.perceiver.tokenizer.quantize(features.mid, update_codebook=True)
 
     def attention_parameters(self) -> list[nn.Parameter]:

@@ -194,8 +194,8 @@ _NEEDS: Mapping[str, Set[str]] = {
 """Seed key → terms that a pass lacks where their pillar is off, or where nothing follows a frame."""
 
 _ABSENT: Mapping[str, str] = {
-    "mdl_params": "the likelihood is a Gaussian of fixed variance, not a mixture of logistics; "
-    "its mean is 'reconstructions'",
+    "mdl_params": "the likelihood is a Gaussian or one logistic (`likelihood`), not a mixture of "
+    "logistics; its mean is 'reconstructions'",
     "gram_enc": "this model has no Gram loss against an EMA teacher",
     "perceiver_perceptual_loss": "the tokenizer is trained on pixels, without a perceptual network; "
     "see terms['token_reconstruction']",

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from aime_agent.functional.likelihood import bits_per_dimension
 from aime_agent.layers.conv import unpatchify
 from aime_agent.optimization.loss_aggregator import TaskLosses, combine
 from aime_agent.perception.causal_perceiver import MixerCache
@@ -130,9 +131,11 @@ def fit(
         **diagnose(passed, data),
     }
     metrics["kl_bound"] = kl.mean()
-    metrics["pixel_error"] = losses.terms["reconstruction"].detach() / (
-        0.5 * model.pixels.precision
-    )
+    nats = losses.terms["reconstruction"].detach()
+    if model.likelihood is None:
+        metrics["pixel_error"] = nats / (0.5 * model.pixels.precision)
+    else:
+        metrics["bits_per_dimension"] = bits_per_dimension(nats, model.pixels.mean.numel())
     detached = map_tree(lambda x: x.detach(), passed.beliefs)
     return FitPass(losses, detached, metrics)
 

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from aime_agent.errors import ConfigError
+from aime_agent.functional.likelihood import discretised_logistic
+from aime_agent.layers.conv import unpatchify
 from aime_agent.optimization import RGB, PlainSum
-from aime_agent.world_model.losses import SequenceData
+from aime_agent.world_model.losses import SequenceData, reconstruction_error
 from aime_agent.world_model.presets import preset
 
 
@@ -93,6 +95,40 @@ def test_code_gradient_acts_on_the_trunk_alone(make, film):
     assert not torch.allclose(grads[0], grads[2])
 
 
+# ---------------------------------------------------------------------- likelihood
+
+
+def eight_bits(film):
+    film.frames = (film.frames * 255).round() / 255
+    return film
+
+
+def test_logistic_reconstruction_by_hand(make, film):
+    world = make(likelihood="logistic")
+    target = eight_bits(film).frames
+    patches = 0.1 * torch.randn(12, 48, 8, 8).double()
+    decoded = unpatchify(patches, 4, (32, 32)) + world.pixels.mean
+    scale = world.likelihood.log_scale[:, None, None]
+    nats = -discretised_logistic(target.flatten(0, 1), decoded, scale).flatten(1).sum(1)
+    found = reconstruction_error(world, patches, target)
+    torch.testing.assert_close(found, nats.view(2, 6))
+
+
+def test_logistic_likelihood_learns_its_scale_and_pixels(make, film):
+    world = make(scale=0, likelihood="logistic")
+    start = world.likelihood.log_scale.clone()
+    film.frames = eight_bits(film).frames.mean((2,), keepdim=True).expand_as(film.frames)
+    before, after = learnt(world, film, steps=40)
+    assert after["reconstruction"] < before["reconstruction"]
+    assert (world.likelihood.log_scale != start).all()
+    metrics = world.fit(data_of(film)).metrics
+    assert "pixel_error" not in metrics
+    nats = metrics["loss/reconstruction"]
+    torch.testing.assert_close(
+        metrics["bits_per_dimension"], nats / (3 * 32 * 32 * torch.tensor(2.0).log().double())
+    )
+
+
 # ---------------------------------------------------------------------- what is refused
 
 
@@ -108,7 +144,11 @@ def test_setting_that_cannot_act_is_named(settings, words):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "words"), [("balancer", "upgrd", r"balancer 'upgrd' is unknown.*'upgrad'")]
+    ("field", "value", "words"),
+    [
+        ("balancer", "upgrd", r"balancer 'upgrd' is unknown.*'upgrad'"),
+        ("likelihood", "gauss", r"likelihood must be 'mse' or 'logistic', found 'gauss'"),
+    ],
 )
 def test_unknown_choice_names_the_nearest(field, value, words):
     config = preset("tiny")
