@@ -1,8 +1,11 @@
 """Kumaraswamy: closed forms, quadrature, and float32 at the edges."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 
 from aime_agent.functional import kumaraswamy as k
 
@@ -27,19 +30,46 @@ def test_kl_equals_beta_kl_for_unit_a(b, beta, want):
     )
 
 
+def log1mexp(x):
+    return math.log(-math.expm1(-x)) if x < 0.7 else math.log1p(-math.exp(-x))
+
+
+def exact_mean_log_rest(a, b):
+    """E[log(1 − v)] by adaptive quadrature over log s, s ~ Exp(1); independent of the library."""
+
+    def integrand(t):
+        c = math.exp(t) / b
+        log_v = log1mexp(c) / a
+        # Beyond this c, 1 − v is e^{−c} / a to sixteen digits.
+        rest = -c - math.log(a) if c > 36 else log1mexp(-log_v)
+        return rest * math.exp(t - math.exp(t))
+
+    return integrate.quad(integrand, -60, 5, limit=400, epsabs=0, epsrel=1e-11)[0]
+
+
+def kl_from_rest(a, b, beta, rest):
+    entropy = (1 - 1 / b) + (1 - 1 / a) * (special.digamma(b + 1) + k.EULER_GAMMA) - math.log(a * b)
+    return -entropy - math.log(beta) - (beta - 1) * rest
+
+
 @pytest.mark.parametrize(
-    ("a", "b", "want"),
+    ("a", "b", "want", "ten_terms"),
     [
-        (1, 5, 0),
-        (5, 1, 8.333),
-        (1, 0.5, 6.697),
-        (5, 0.5, 13.433),
-        (1, 0.1, 45.088),
-        (20, 0.3, 26.774),
+        (1, 5, 0, -0.0003),
+        (5, 1, 8.333, 6.776),
+        (1, 0.5, 6.697, 4.535),
+        (5, 0.5, 13.433, 8.796),
+        (1, 0.1, 45.088, 15.023),
+        (20, 0.3, 26.774, 13.170),
     ],
 )
-def test_kl_to_beta_one_five(a, b, want):
-    assert beta_kl(a, b, 1, 5) == pytest.approx(want, abs=1e-3)
+def test_kl_to_beta_one_five_where_ten_terms_of_the_series_fail(a, b, want, ten_terms):
+    found = beta_kl(a, b, 1, 5)
+    assert found == pytest.approx(want, abs=1e-3)
+    assert found == pytest.approx(kl_from_rest(a, b, 5, exact_mean_log_rest(a, b)), abs=1e-5)
+    m = np.arange(1, 11)
+    series = -b * (special.beta(m / a, b) / (m + a * b)).sum()
+    assert kl_from_rest(a, b, 5, series) == pytest.approx(ten_terms, abs=1e-3)
 
 
 def test_kl_to_general_beta_agrees_with_quadrature():
@@ -66,6 +96,15 @@ def test_mean_log_rest_closed_forms():
     for b in (0.1, 0.5, 2.0, 20.0):
         assert k.mean_log_rest(*logs(1, b)).item() == pytest.approx(-1 / b, rel=6e-6)
     assert k.mean_log_rest(*logs(5, 1)).item() == pytest.approx(-2.2833333, rel=6e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_quadrature_is_exact_to_six_millionths_on_a_wide_grid(dtype):
+    a, b = (x.ravel() for x in np.meshgrid(*[np.geomspace(0.05, 50, 9)] * 2))
+    exact = np.array([exact_mean_log_rest(*pair) for pair in zip(a, b, strict=True)])
+    logs_of = (torch.from_numpy(x).log().to(dtype) for x in (a, b))
+    found = k.mean_log_rest(*logs_of).double().numpy()
+    assert np.abs(found / exact - 1).max() < 6e-6
 
 
 def test_more_nodes_change_little():
@@ -136,6 +175,20 @@ def test_float32_extremes_are_finite_and_as_in_float64():
     single, double = gradients(torch.float32), gradients(torch.float64)
     assert single.isfinite().all()
     assert ((single - double).abs() <= 1e-3 * double.abs() + 1e-4).all()
+
+
+@pytest.mark.parametrize(
+    ("log_a", "log_b", "value", "share"), [(0, -3, 1, 0.42), (4, -4, 1, 0.78), (-4, 4, 0, 0.9998)]
+)
+def test_log_space_keeps_what_float32_rounds_to_the_ends(log_a, log_b, value, share):
+    a, b = (torch.tensor(float(x)) for x in (log_a, log_b))
+    torchs = torch.distributions.Kumaraswamy(a.exp(), b.exp()).sample((100_000,))
+    assert (torchs == value).float().mean().item() == pytest.approx(share, abs=0.01)
+    ours = k.log_stick(a, b, torch.empty(100_000).exponential_())
+    lost = ours.log_rest if value else ours.log_v
+    assert lost.isfinite().all()
+    assert (lost < 0).all()
+    assert lost.std() > 1
 
 
 def test_kl_is_finite_and_not_negative_at_float32_extremes():

@@ -29,6 +29,21 @@ def test_mean_weights_are_uniform_at_the_start():
     assert torch.allclose(pi, torch.full((15,), 1 / 15), atol=1e-6)
 
 
+def drawn_weights(log_b):
+    noise = torch.empty(20_000, 14).exponential_()
+    stick = kumaraswamy.log_stick(torch.zeros(14), log_b, noise)
+    return s.log_weights(*stick).exp()
+
+
+def test_start_uses_components_that_unit_sticks_would_starve():
+    pi = s.mean_log_weights(torch.zeros(14), torch.zeros(14)).exp()
+    want = torch.tensor([0.5, 2.0**-8, 2.0**-14])
+    assert torch.allclose(pi[[0, 7, 14]], want, rtol=1e-5)
+    for log_b, number in ((torch.zeros(14), 2.96), (torch.arange(14.0, 0, -1).log(), 10.2)):
+        entropy = torch.special.entr(drawn_weights(log_b)).sum(-1)
+        assert entropy.exp().mean().item() == pytest.approx(number, abs=0.06)
+
+
 def test_mean_weights_are_the_mean_of_drawn_weights():
     torch.manual_seed(0)
     log_a, log_b = torch.randn(2, 4)

@@ -8,6 +8,7 @@ from torch.distributions import kl_divergence
 
 from aime_agent.errors import ConfigError, ShapeError
 from aime_agent.functional.gaussian import DiagonalGaussian
+from aime_agent.optimization.schedules import ramp
 from aime_agent.representation import DPGMMPrior, mixture_metrics, usage_gap
 
 SMALL = {"max_components": 4, "latent_dim": 3, "hidden_dim": 5, "num_features": 8}
@@ -187,23 +188,47 @@ def test_errors_name_the_remedy():
         DPGMMPrior(max_component=3)
 
 
-def test_bimodal_toy_recovers_the_second_mode():
+def two_modes(count):
+    """±1 with a standard deviation of 0.1: a mixture gains 1.614 nats over the best Gaussian."""
+    return torch.where(torch.rand(count, 1) < 0.5, -1.0, 1.0) + 0.1 * torch.randn(count, 1)
+
+
+def fitted_to_two_modes(components, steps=300):
     torch.manual_seed(0)
-    module = DPGMMPrior(max_components=4, latent_dim=1, hidden_dim=2, num_features=16, min_std=0.05)
+    sizes = {"latent_dim": 1, "hidden_dim": 2, "num_features": 16, "min_std": 0.05}
+    module = DPGMMPrior(max_components=components, **sizes)
     optimiser = torch.optim.Adam(module.parameters(), 4e-2)
-    h = torch.ones(128, 2)
-    for step in range(150):
-        z = torch.where(torch.rand(128, 1) < 0.5, -1.0, 1.0) + 0.1 * torch.randn(128, 1)
-        prior = module.infer(h)
+    for step in range(steps):
+        z, prior = two_modes(128), module.infer(torch.ones(128, 2))
         optimiser.zero_grad()
-        tau = max(1.0, 2.0 - step / 50)
+        tau = ramp(step, max(components / 2, 1.0), 1.0, steps / 3)
         bound = prior.kl_bound(z, torch.full_like(z, 0.02), tau)
         (bound + 0.01 * module.regulariser(prior)).mean().backward()
         optimiser.step()
-    z = torch.where(torch.rand(20_000, 1) < 0.5, -1.0, 1.0) + 0.1 * torch.randn(20_000, 1)
+    return module
+
+
+@torch.no_grad()
+def score_on_two_modes(module):
+    """Nats above the best single Gaussian, and how the components are used."""
+    z = two_modes(20_000)
+    prior = module.infer(torch.ones(20_000, 2))
     gaussian = 0.5 * math.log(2 * math.pi * math.e * 1.01)
-    gain = gaussian + module.infer(torch.ones(20_000, 2)).log_prob(z).mean().item()
-    assert gain > 1.4
+    shares = prior.responsibilities(z, torch.full_like(z, 0.02))
+    return gaussian + prior.log_prob(z).mean().item(), mixture_metrics(prior.log_pi, shares)
+
+
+def test_bimodal_toy_recovers_the_second_mode_with_two_components():
+    gain, used = score_on_two_modes(fitted_to_two_modes(15))
+    assert 1.4 < gain < 1.62
+    assert used.effective_components.item() == pytest.approx(2, abs=0.4)
+    assert used.mutual_information.item() == pytest.approx(math.log(2), abs=0.05)
+
+
+def test_one_component_gains_nothing_on_the_bimodal_toy():
+    gain, used = score_on_two_modes(fitted_to_two_modes(1))
+    assert gain == pytest.approx(0, abs=0.02)
+    assert used.effective_components.item() == pytest.approx(1, abs=1e-3)
 
 
 def test_bound_equals_kl_of_torch_for_one_component():
