@@ -94,8 +94,6 @@ class VAEEncoder(nn.Module):
         super().__init__()
         self.config = c = override(config or VAEEncoderConfig(), **overrides)
         channels = (c.base_channels, 2 * c.base_channels, 3 * c.base_channels)
-        lowest = math.log(c.min_std)
-        self.log_std_range = (LARGEST_LOG_STD + lowest) / 2, (LARGEST_LOG_STD - lowest) / 2
         self.low_size = grid_sizes((c.image_size, c.image_size), c.patch).low
         flat = channels[2] * self.low_size[0] * self.low_size[1]
         self.trunk = ConvTrunk(c.image_channels, channels, c.patch) if c.trunk else None
@@ -123,13 +121,23 @@ class VAEEncoder(nn.Module):
         glimpse: Float[Tensor, "*b G"] | None = None,
     ) -> DiagonalGaussian:
         """Returns q(z | …) from `precompute`'s result and what is recurrent."""
+        return self.read(self.see(pre, hidden, glimpse))
+
+    def see(
+        self,
+        pre: Float[Tensor, "*b U"],
+        hidden: Float[Tensor, "*b H"] | None = None,
+        glimpse: Float[Tensor, "*b G"] | None = None,
+    ) -> Float[Tensor, "*b U"]:
+        """Returns the hidden layer of `posterior`, which a second level of latents reads too."""
         read = [x for x in (hidden, glimpse) if x is not None]
         if self.recurrent is not None:
             pre = pre + self.recurrent(torch.cat(read, -1) if len(read) > 1 else read[0])
-        mean, x = self.output(F.silu(self.norm(pre))).chunk(2, -1)
-        middle, half = self.log_std_range
-        squashed = torch.tanh(x / (2 * half) + math.atanh(-middle / half))
-        return DiagonalGaussian(mean, torch.exp(middle + half * squashed))
+        return F.silu(self.norm(pre))
+
+    def read(self, seen: Float[Tensor, "*b U"]) -> DiagonalGaussian:
+        """Returns q(z | …) from the hidden layer."""
+        return bounded_gaussian(self.output(seen), self.config.min_std)
 
     def forward(
         self,
@@ -173,3 +181,12 @@ class VAEEncoder(nn.Module):
                 validate_shape(given, (batch, width), name, remedy)
             elif width:
                 raise ShapeError(f"{name}: [B, {width}] required ({name}_dim={width}), found none")
+
+
+def bounded_gaussian(raw: Float[Tensor, "*b D2"], min_std: float) -> DiagonalGaussian:
+    """Returns N(μ, σ²) from a network's two halves; log σ stays in [log σ_min, 1], starts at 0."""
+    mean, x = raw.chunk(2, -1)
+    lowest = math.log(min_std)
+    middle, half = (LARGEST_LOG_STD + lowest) / 2, (LARGEST_LOG_STD - lowest) / 2
+    squashed = torch.tanh(x / (2 * half) + math.atanh(-middle / half))
+    return DiagonalGaussian(mean, torch.exp(middle + half * squashed))

@@ -84,9 +84,8 @@ def measure(model: AimeWorldModel, data: SequenceData, ablation: Ablation) -> Te
     log_maps = beliefs.log_attention_hat
     maps = None if log_maps is None else log_maps.flatten(0, 1).exp()
     patches = model.decoder.patches(beliefs.features.flatten(0, 1), maps)
-    prior = ablation.prior(
-        model.prior.infer(torch.cat([beliefs.state.hidden, beliefs.state.context_hat], dim=-1))
-    )
+    state = beliefs.state
+    prior = ablation.prior(model.prior_at(state.hidden, state.context_hat, state.action, beliefs.z))
     reward = model.reward_head.loss(model.reward_head(beliefs.features), data.rewards)
     goes_on = ~data.is_first
     with torch.random.fork_rng(devices=[]):
@@ -144,11 +143,14 @@ def open_loop(
         keep = keep & ~at(data.is_first, k)
         hidden, cell = model.dynamics.step(hidden, cell, z, fed, at(data.actions, k - 1))
         hidden, cell = ablation.core(model, hidden, cell)
-        prior = ablation.prior(model.prior.infer(torch.cat([hidden, context_hat], dim=-1)))
+        action = at(data.actions, k - 1) if model.config.action_in_prior else None
+        prior = ablation.prior(model.prior_at(hidden, context_hat, action, at(beliefs.z, k)))
         bound = prior.kl_bound(at(beliefs.mean, k), at(beliefs.std, k))
         total += (bound * keep).unflatten(0, (windows, count)).sum(1)
         weight += keep.unflatten(0, (windows, count)).sum(1)
-        z = prior.sample(
+        z = model.draw(
+            prior,
+            hidden,
             torch.empty_like(z).normal_(generator=noise),
             torch.empty_like(z[:, 0]).uniform_(generator=noise),
         )

@@ -5,7 +5,7 @@
 ``state``        `WorldState`, `Belief` and what else crosses a step
 ``inference``    beliefs from observations
 ``sequence``     passes over whole sequences; ``losses`` their terms; ``outputs`` what comes back
-``imagination``  dreams and predictions; ``reading`` what a belief says
+``generation``   the prior of z; ``imagination``  dreams and predictions; ``reading`` what a belief says
 ``seeds``        the seed documents' keywords
 ``pretrained``   saving and loading
 """

@@ -39,6 +39,10 @@ class WorldModelConfig:
     """A; comes from the environment (DMC humanoid has 21, walker 6)."""
     latent_dim: int = 36
     """Size of z."""
+    hierarchy: int = 0
+    """How many of z's coordinates are a second level below the mixture's: p(z₂ given h, z₁)."""
+    action_in_prior: bool = False
+    """Whether the prior reads a_{t-1} directly, beside h_t, which holds it."""
     hidden_dim: int = 512
     """Size of h."""
     context_dim: int = 256
@@ -143,6 +147,11 @@ class WorldModelConfig:
                 f"WorldModelConfig.slot_motion must be at least 0, found {self.slot_motion}"
             )
 
+        if not 0 <= self.hierarchy < self.latent_dim:
+            raise ConfigError(
+                f"WorldModelConfig.hierarchy must leave z at least one of its {self.latent_dim} "
+                f"coordinates for the mixture, found {self.hierarchy}"
+            )
         if self.likelihood not in ("mse", "logistic"):
             raise ConfigError(
                 "WorldModelConfig.likelihood must be 'mse' or 'logistic', "
@@ -167,6 +176,11 @@ class WorldModelConfig:
     def feature_dim(self) -> int:
         """Width of [h, z]."""
         return self.hidden_dim + self.latent_dim
+
+    @property
+    def top_dim(self) -> int:
+        """Width of the latents that the mixture is over: all of z without a second level."""
+        return self.latent_dim - self.hierarchy
 
     @property
     def recurrent_context_dim(self) -> int:
@@ -198,7 +212,7 @@ class WorldModelConfig:
         """Settings of the posterior; it reads the trunk's coarsest map."""
         return override(
             VAEEncoderConfig(
-                latent_dim=self.latent_dim,
+                latent_dim=self.top_dim,
                 context_dim=self.recurrent_context_dim,
                 image_channels=self.image_channels,
                 base_channels=self.base_channels,
@@ -229,11 +243,12 @@ class WorldModelConfig:
         )
 
     def prior_config(self) -> DPGMMPriorConfig:
-        """Settings of pillar 2's mixture, which reads [h_t, context^_{t-1}]."""
+        """Settings of pillar 2's mixture, which reads [h_t, context^_{t-1}], and a_{t-1} if told."""
+        action = self.action_dim if self.action_in_prior else 0
         return DPGMMPriorConfig(
             max_components=self.max_components,
-            latent_dim=self.latent_dim,
-            hidden_dim=self.hidden_dim + self.recurrent_context_dim,
+            latent_dim=self.top_dim,
+            hidden_dim=self.hidden_dim + self.recurrent_context_dim + action,
             prior_alpha=self.prior_alpha,
             prior_beta=self.prior_beta,
             num_features=self.units,

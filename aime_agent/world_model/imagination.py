@@ -44,9 +44,9 @@ def imagine(
         noise: ``(normal [B, z], uniform [B])``; drawn if absent.
         attend: Roll attention and slots on too; False where nobody will decode.
     """
-    prior = model.prior.infer(torch.cat([state.hidden, state.context_hat], dim=-1))
+    prior = model.prior_at(state.hidden, state.context_hat, state.action)
     normal, uniform = noise or dream_noise(model, state.hidden)
-    z = prior.sample(normal, uniform, temperature)
+    z = model.draw(prior, state.hidden, normal, uniform, temperature)
     context_hat = model.dynamics.predict_context(state.hidden, z)
     belief = Belief(
         state, z, None, None, prior.log_pi, context_hat, context_hat,

@@ -9,10 +9,12 @@ pillars meet. Pillars that are switched off are not computed: their evidence is 
 
 from typing import TYPE_CHECKING
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aime_agent.attention.slot_filter import SlotTokens
+from aime_agent.functional.gaussian import DiagonalGaussian
 from aime_agent.perception.causal_perceiver import MixerCache
 from aime_agent.world_model.state import (
     Belief,
@@ -97,8 +99,7 @@ def correct(
         attend: Whether to predict and fuse attention maps, which nothing else here reads.
     """
     seen = _look(model, state, evidence, is_first)
-    posterior = model.encoder.posterior(evidence.posterior_input, state.hidden, seen.glimpse)
-    z = posterior.mean if normal is None else posterior.mean + posterior.std * normal
+    posterior, z = _posterior(model, evidence.posterior_input, state.hidden, seen.glimpse, normal)
     context_hat = model.dynamics.predict_context(state.hidden, z)
     belief = Belief(
         state=state,
@@ -132,6 +133,24 @@ def correct(
         attention_memory=ahead.memory,
         shift=ahead.shift,
     )
+
+
+def _posterior(
+    model: "AimeWorldModel",
+    posterior_input: Float[Tensor, "B U"],
+    hidden: Float[Tensor, "B h"],
+    glimpse: Float[Tensor, "B G"] | None,
+    normal: Float[Tensor, "B z"] | None,
+) -> tuple[DiagonalGaussian, Float[Tensor, "B z"]]:
+    """q(z) and z: its mean, or drawn; the second level's q follows the z₁ that was drawn."""
+    seen = model.encoder.see(posterior_input, hidden, glimpse)
+    q = model.encoder.read(seen)
+    if model.ladder is not None:
+        n = model.ladder.top_dim
+        top = q.mean if normal is None else q.mean + q.std * normal[:, :n]
+        deep = model.ladder.posterior(seen, top)
+        q = DiagonalGaussian(*(torch.cat(pair, dim=-1) for pair in zip(q, deep, strict=True)))
+    return q, q.mean if normal is None else q.mean + q.std * normal
 
 
 def _look(

@@ -85,11 +85,12 @@ def consistency_loss(
     total = actions.new_zeros(())
     for k in range(1, steps + 1):
         hidden, cell = model.dynamics.step(hidden, cell, z, fed, at(actions, k - 1))
-        prior = model.prior.infer(torch.cat([hidden, context_hat], dim=-1))
+        action = at(actions, k - 1) if model.config.action_in_prior else None
+        prior = model.prior_at(hidden, context_hat, action, at(beliefs.z, k))
         target_mean, target_std = at(beliefs.mean, k).detach(), at(beliefs.std, k).detach()
         bound = prior.kl_bound(target_mean, target_std).clamp(min=floor)
         total = total + masked_mean(bound, at(episode, k) == at(episode, 0))
-        z = prior.sample(torch.randn_like(z), torch.rand_like(z[:, 0]))
+        z = model.draw(prior, hidden, torch.randn_like(z), torch.rand_like(z[:, 0]))
         fed = context_hat = model.dynamics.predict_context(hidden, z)
     return total / steps
 

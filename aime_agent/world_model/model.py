@@ -31,10 +31,11 @@ from aime_agent.layers.pixel_norm import PixelNorm
 from aime_agent.optimization.balancer import RGB_FAMILY, Balancer, make_balancer
 from aime_agent.perception.causal_perceiver import CausalPerceiverIO, MixerCache
 from aime_agent.representation.dpgmm_prior import DPGMMPrior
+from aime_agent.representation.ladder import LatentLadder
 from aime_agent.representation.vae_decoder import VAEDecoder
 from aime_agent.representation.vae_encoder import VAEEncoder
 from aime_agent.shapes import validate_shape
-from aime_agent.world_model import imagination, inference, reading, sequence
+from aime_agent.world_model import generation, imagination, inference, reading, sequence
 from aime_agent.world_model.config import WorldModelConfig
 from aime_agent.world_model.pretrained import load_pretrained, save_pretrained
 from aime_agent.world_model.seeds import seed_config
@@ -57,6 +58,8 @@ class AimeWorldModel(nn.Module):
     correct = inference.correct
     imagine = imagination.imagine
     watch = imagination.watch
+    prior_at = generation.prior_at
+    draw = generation.draw
     rollout = imagination.rollout
     predict_future = imagination.predict_future
     reward = reading.reward
@@ -87,6 +90,7 @@ class AimeWorldModel(nn.Module):
             self.perceiver = CausalPerceiverIO(c.perceiver_config())
         self.encoder = VAEEncoder(c.encoder_config())
         self.prior = DPGMMPrior(c.prior_config())
+        self.ladder = self._build_ladder() if c.hierarchy else None
         self.dynamics = VRNNCore(c.dynamics_config())
         if c.use_slots:
             self.slots = SlotFilter(c.slots_config())
@@ -107,6 +111,11 @@ class AimeWorldModel(nn.Module):
         zero_last(self.decoder)
         if c.context != "none":
             zero_last(self.perceiver.tokenizer.decoder)
+
+    def _build_ladder(self) -> LatentLadder:
+        c = self.config
+        units = c.encoder_config().units
+        return LatentLadder(c.top_dim, c.hierarchy, c.hidden_dim, units, c.min_std)
 
     # ------------------------------------------------------------------ what observations say
 
@@ -138,6 +147,7 @@ class AimeWorldModel(nn.Module):
             self.slots.initial_slots(batch_size) if c.use_slots else square,
             cache.summaries,
             cache.valid,
+            hidden.new_zeros(batch_size, c.action_dim) if c.action_in_prior else None,
         )
 
     def initial_cache(self, batch_size: int) -> MixerCache:
@@ -193,6 +203,7 @@ class AimeWorldModel(nn.Module):
             state.slots if belief.slots is None else belief.slots,
             belief.ring,
             belief.ring_valid,
+            action if self.config.action_in_prior else None,
         )
 
     def lstm_context(self, seen: Tensor, predicted: Tensor) -> Tensor:

@@ -105,7 +105,8 @@ def pass_over(
     beliefs, last, tokens = filter_sequence(
         model, data.observations, data.actions, data.is_first, normal, None, update_codebook
     )
-    prior = model.prior.infer(torch.cat([beliefs.state.hidden, beliefs.state.context_hat], dim=-1))
+    state = beliefs.state
+    prior = model.prior_at(state.hidden, state.context_hat, state.action, beliefs.z)
     log_maps = beliefs.log_attention_hat
     maps = None if log_maps is None else log_maps.flatten(0, 1).exp()
     patches = model.decoder.patches(beliefs.features.flatten(0, 1), maps)

@@ -32,6 +32,8 @@ class WorldState(NamedTuple):
     """Summaries of the last frames, for the causal mixer."""
     ring_valid: Bool[Tensor, "B W"]
     """Which entries of the ring belong to this episode."""
+    action: Float[Tensor, "B A"] | None = None
+    """a_{t-1}, 0 before the first frame; None where the prior does not read it directly."""
 
 
 class Belief(NamedTuple):
@@ -155,11 +157,15 @@ def where_first(is_first: Bool[Tensor, " B"], initial: WorldState, state: WorldS
 
     The ring of frame summaries is left to the mixer, which knows episodes itself.
     """
-    rows = [
-        torch.where(is_first.view(-1, *[1] * (x.ndim - 1)), x0, x)
-        for x0, x in zip(initial[:-2], state[:-2], strict=True)
-    ]
-    return WorldState._make([*rows, state.ring, state.ring_valid])
+
+    def choose(x0: Tensor, x: Tensor) -> Tensor:
+        return torch.where(is_first.view(-1, *[1] * (x.ndim - 1)), x0, x)
+
+    rows = [choose(x0, x) for x0, x in zip(initial[:6], state[:6], strict=True)]
+    action = None
+    if initial.action is not None and state.action is not None:
+        action = choose(initial.action, state.action)
+    return WorldState._make([*rows, state.ring, state.ring_valid, action])
 
 
 Tree = TypeVar("Tree", WorldState, Belief)

@@ -13,7 +13,7 @@ from aime_agent.world_model.config import WorldModelConfig
 from aime_agent.world_model.losses import SequenceData
 from aime_agent.world_model.model import AimeWorldModel, DPGMMVariationalRecurrentAutoencoder
 from aime_agent.world_model.presets import preset
-from aime_agent.world_model.state import Belief
+from aime_agent.world_model.state import Belief, map_tree
 
 
 @torch.no_grad()
@@ -68,7 +68,7 @@ def test_extracted_context_keeps_its_graph_unless_told(world, film):
 def test_heads_read_one_belief_as_they_read_many(world, film):
     beliefs = world.forward_sequence(film.frames, film.actions).beliefs
     one = Belief(*(x if x is None or isinstance(x, tuple) else x[:, 2] for x in beliefs))
-    one = one._replace(state=type(beliefs.state)(*(x[:, 2] for x in beliefs.state)))
+    one = one._replace(state=map_tree(lambda x: x[:, 2], beliefs.state))
     verbs = (world.reward, world.continuation, world.decode, world.attend, world.slot_masks)
     for verb in verbs:
         many = verb(beliefs)
