@@ -2,7 +2,7 @@
 
     x        log(1 + R² A_{t-1})                                       mean-one map, compressed
     memory   ConvGRU(x, memory)                                        carried by the caller
-    f        SiLU(FiLM_{h,z}(W [memory, kernels * x] + position))      per cell
+    f        SiLU(FiLM_{h,z[,goal]}(W [memory, kernels * x] + position))   per cell
     f        f + self-attention with relative position bias, + MLP     optional
     log A^   log-softmax(p log A_{t-1} + w·f)                          p learned, 1 at the start
     F(n)     d_max tanh(V f(n))                                        movement field, in cells
@@ -84,6 +84,8 @@ class AttentionPriorConfig:
     """Group normalisation in the ConvGRU."""
     max_movement: float = 4.0
     """Largest movement in cells."""
+    goal_dim: int = 0
+    """Width of a goal that modulates the features beside h and z; 0 for none."""
 
     def __post_init__(self) -> None:
         """Checks the settings."""
@@ -110,11 +112,12 @@ class AttentionPriorConfig:
             raise ConfigError(
                 f"AttentionPriorConfig.max_movement must be positive, found {self.max_movement}"
             )
-        if self.motion_kernels < 0:
-            raise ConfigError(
-                "AttentionPriorConfig.motion_kernels must not be negative, "
-                f"found {self.motion_kernels}"
-            )
+        for name in ("motion_kernels", "goal_dim"):
+            if getattr(self, name) < 0:
+                value = getattr(self, name)
+                raise ConfigError(
+                    f"AttentionPriorConfig.{name} must not be negative, found {value}"
+                )
 
     @property
     def grid(self) -> int:
@@ -160,7 +163,7 @@ class AttentionPrior(nn.Module):
         )
         self.combine = nn.Linear(c.convgru_hidden_size + c.motion_kernels, width)
         self.position = nn.Parameter(0.02 * torch.randn(c.grid**2, width))
-        self.film = nn.Linear(c.hidden_dim + c.latent_dim, 2 * width)
+        self.film = nn.Linear(c.hidden_dim + c.latent_dim + c.goal_dim, 2 * width)
         nn.init.zeros_(self.film.weight)
         nn.init.zeros_(self.film.bias)
         self.dropout = nn.Dropout(c.dropout) if c.dropout else nn.Identity()
@@ -190,8 +193,17 @@ class AttentionPrior(nn.Module):
         memory: Float[Tensor, "B C r r"],
         hidden: Float[Tensor, "B h"],
         latent: Float[Tensor, "B z"],
+        goal: Float[Tensor, "B g"] | None = None,
     ) -> PriorOutput:
-        """Runs one step on a normalised map; no checks, as loops call it."""
+        """Runs one step on a normalised map; no checks, as loops call it.
+
+        Args:
+            prev_attention: A_{t-1}.
+            memory: State of the ConvGRU.
+            hidden: h_t.
+            latent: z_t.
+            goal: Embedding of a goal, where ``goal_dim`` is set.
+        """
         c = self.config
         cells, pooled_cells = c.attention_resolution**2, c.grid**2
         flat = prev_attention.flatten(1)
@@ -199,7 +211,8 @@ class AttentionPrior(nn.Module):
         x = torch.log1p(pooled * pooled_cells).view(-1, 1, c.grid, c.grid)
         memory = self.conv_gru(x, memory)
         motion = x[:, :0] if self.motion is None else self.motion(x)
-        head = self.head(self._features(memory, motion, hidden, latent))
+        state = [hidden, latent] if goal is None else [hidden, latent, goal]
+        head = self.head(self._features(memory, motion, torch.cat(state, dim=-1)))
         change, field = head[..., 0], c.max_movement * head[..., 1:].tanh()
         if cells != pooled_cells:
             change = change @ self.spread
@@ -220,6 +233,7 @@ class AttentionPrior(nn.Module):
         hidden_state: Float[Tensor, "..."],
         latent_state: Float[Tensor, "..."],
         state: Float[Tensor, "..."] | None = None,
+        goal: Float[Tensor, "..."] | None = None,
     ) -> tuple[Float[Tensor, "B R R"], AttentionPriorInfo]:
         """Returns the predicted map and ``info``.
 
@@ -228,6 +242,7 @@ class AttentionPrior(nn.Module):
             hidden_state: Recurrent state ``[B, hidden_dim]``.
             latent_state: Latent ``[B, latent_dim]``.
             state: ``info["state"]`` of the last call; None starts anew.
+            goal: Embedding of a goal ``[B, goal_dim]``; None is the goal 0.
         """
         c = self.config
         batch, side = prev_attention.shape[0], c.attention_resolution
@@ -236,7 +251,11 @@ class AttentionPrior(nn.Module):
         validate_shape(latent_state, (batch, c.latent_dim), "latent_state")
         memory = self.initial_memory(batch) if state is None else state
         validate_shape(memory, (batch, c.convgru_hidden_size, c.grid, c.grid), "state")
-        out = self.predict(normalize_mass(prev_attention), memory, hidden_state, latent_state)
+        if goal is None:
+            goal = hidden_state.new_zeros(batch, c.goal_dim)
+        validate_shape(goal, (batch, c.goal_dim), "goal")
+        prev = normalize_mass(prev_attention)
+        out = self.predict(prev, memory, hidden_state, latent_state, goal)
         dx, dy = resize_features(out.movement, side, side).unbind(1)
         return out.log_probs.exp(), AttentionPriorInfo(
             spatial_features=out.memory,
@@ -247,9 +266,9 @@ class AttentionPrior(nn.Module):
             state=out.memory,
         )
 
-    def _features(self, memory: Tensor, motion: Tensor, hidden: Tensor, latent: Tensor) -> Tensor:
+    def _features(self, memory: Tensor, motion: Tensor, state: Tensor) -> Tensor:
         c = self.config
-        scale, bias = self.film(torch.cat([hidden, latent], dim=-1)).unsqueeze(1).chunk(2, dim=-1)
+        scale, bias = self.film(state).unsqueeze(1).chunk(2, dim=-1)
         seen = memory if self.motion is None else torch.cat([memory, motion], dim=1)
         mixed = self.combine(seen.flatten(2).mT) + self.position
         features = self.dropout(F.silu(torch.addcmul(mixed + bias, mixed, scale)))

@@ -3,6 +3,7 @@
     tokens      k, v, g = projections of LN(W f + position)        once for all frames
     transition  s^ = s + MLP(FiLM_h(LN(s)) [+ attention over slots])    identity by index
     correct     s = iterate(s^, k, v);   on first frames s^ = learned queries
+                [s ← s in the order nearest to s^]         identity by matching, an option
     attention   A = Σ_s π_s M_s / Σ_n M_sn,  π = softmax_s(w·s);   glimpse = Σ_n A(n) g(n)
     fuse        log A = γ log A_slots + (1 - γ) log A^ - log Z,  γ = σ(gate)
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from aime_agent.attention.slot_attention import SlotAttention
 from aime_agent.configs import override
 from aime_agent.errors import ConfigError
+from aime_agent.functional.correspondence import match, reorder, squared_distances
 from aime_agent.functional.spatial import (
     center_of_mass,
     log_product_of_experts,
@@ -86,6 +88,9 @@ class SlotFilterConfig:
     """Whether slots see each other in the transition."""
     maps: bool = True
     """Whether slots make a map and a glimpse; without, `bind` is all there is."""
+    identity: Literal["index", "matched"] = "index"
+    """What makes a slot the one of the last frame: its place, or the nearest prediction in the
+    cheapest matching of all (Hungarian), which undoes swaps."""
     gate: Literal["scalar", "state"] = "scalar"
     """Whether the fusion gate is one number or depends on the recurrent state."""
 
@@ -94,6 +99,10 @@ class SlotFilterConfig:
         if self.gate not in ("scalar", "state"):
             raise ConfigError(
                 f"SlotFilterConfig.gate must be 'scalar' or 'state', found {self.gate!r}"
+            )
+        if self.identity not in ("index", "matched"):
+            raise ConfigError(
+                f"SlotFilterConfig.identity must be 'index' or 'matched', found {self.identity!r}"
             )
         for name in ("first_iterations", "feature_channels", "token_channels", "hidden_dim"):
             if getattr(self, name) < 1:
@@ -168,7 +177,11 @@ class SlotFilter(nn.Module):
         queries = self.binding.refine(queries, k, v, c.first_iterations - 1)
         start = torch.where(is_first[:, None, None], queries, slots_hat)
         slots, responsibilities = self.binding.iterate(start, k, v)
-        return slots, responsibilities
+        if c.identity == "index":
+            return slots, responsibilities
+        order = match(squared_distances(slots_hat, slots))
+        order = torch.where(is_first[:, None], torch.arange(c.num_slots).to(order), order)
+        return reorder(slots, order), reorder(responsibilities, order)
 
     def correct(
         self,

@@ -284,7 +284,7 @@ class WorldModelConfig:
 
     def attention_prior_config(self) -> AttentionPriorConfig:
         """Settings of pillar 4's prediction."""
-        return override(
+        config = override(
             AttentionPriorConfig(
                 attention_resolution=self.attention_resolution,
                 hidden_dim=self.hidden_dim,
@@ -292,6 +292,12 @@ class WorldModelConfig:
             ),
             **self.attention_prior,
         )
+        if config.goal_dim:
+            raise ConfigError(
+                "WorldModelConfig.attention_prior: goal_dim must be 0, since no verb of the world "
+                f"model carries a goal, found {config.goal_dim}. Use an AttentionPrior by itself"
+            )
+        return config
 
     def slot_decoder_config(self) -> SlotDecoderConfig:
         """Settings of the auxiliary slot decoder."""

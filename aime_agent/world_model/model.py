@@ -67,6 +67,7 @@ class AimeWorldModel(nn.Module):
     decode = reading.decode
     attend = reading.attend
     slot_masks = reading.slot_masks
+    retrieve = reading.retrieve
     forward_sequence = sequence.forward_sequence
     compute_total_loss = sequence.compute_total_loss
     fit = sequence.fit

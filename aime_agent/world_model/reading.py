@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from jaxtyping import Float
 from torch import Tensor
 
+from aime_agent.functional.correspondence import similarity_weights
 from aime_agent.layers.conv import unpatchify
-from aime_agent.world_model.state import AttentionView, Belief
+from aime_agent.world_model.state import AttentionView, Belief, Retrieved
 
 if TYPE_CHECKING:
     from aime_agent.world_model.model import AimeWorldModel
@@ -70,6 +71,37 @@ def attend(model: "AimeWorldModel", belief: Belief) -> AttentionView:
         shares = masks.flatten(-2).unflatten(0, slots.shape[:-2])
     read = model.slots.read(shares)
     return AttentionView(attention, read.maps, read.centers, read.mass, slots)
+
+
+def retrieve(
+    model: "AimeWorldModel", belief: Belief, query: Float[Tensor, "*b D"], temperature: float = 0.1
+) -> Retrieved:
+    """Where is what looks like this slot: a soft look-up by similarity, with a gradient.
+
+    Args:
+        model: The world model.
+        belief: One belief or stacked ones, seen or dreamt.
+        query: A slot, e.g. of another frame, or what somebody's encoder makes of a target.
+        temperature: Of the softmax over cosines; towards 0 the most similar slot alone.
+
+    Raises:
+        ValueError: the temperature is not positive, or the belief has no slots.
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature must be positive, found {temperature}")
+    if not model.config.use_slots:
+        raise ValueError("retrieve needs slots, found a model built with use_slots=False")
+    view = model.attend(belief)
+    weights = similarity_weights(query, view.slots, temperature)
+    pick = weights.unsqueeze(-2)
+    return Retrieved(
+        (pick @ view.slots).squeeze(-2),
+        weights,
+        (pick @ view.slot_maps.flatten(-2))
+        .squeeze(-2)
+        .view(*weights.shape[:-1], *view.slot_maps.shape[-2:]),
+        (pick @ view.centers).squeeze(-2),
+    )
 
 
 def slot_masks(model: "AimeWorldModel", belief: Belief) -> Float[Tensor, "*b S H W"]:

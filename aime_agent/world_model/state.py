@@ -130,6 +130,17 @@ class AttentionView(NamedTuple):
     slots: Float[Tensor, "*b S D"]
 
 
+class Retrieved(NamedTuple):
+    """What a query found among the slots of a belief (or a stack of them)."""
+
+    slot: Float[Tensor, "*b D"]
+    """Mean of the slots under the weights."""
+    weights: Float[Tensor, "*b S"]
+    map: Float[Tensor, "*b R R"]
+    """Where it is; sums to 1."""
+    center: Float[Tensor, "*b 2"]
+
+
 class Trajectory(NamedTuple):
     """A rollout of H steps from N beliefs."""
 

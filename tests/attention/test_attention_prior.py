@@ -246,3 +246,37 @@ def test_wrong_map_is_named():
     x = inputs(net)
     with pytest.raises(ShapeError, match="prev_attention: dimension 1 must be 6"):
         net(torch.rand(2, 7, 7), *x[1:])
+
+
+def look_at(net, goals, steps):
+    """Mass at corner (0, 0) for goal −1 and at (5, 5) for goal 1, after learning that."""
+    uniform = torch.full((2, 6, 6), 1 / 36)
+    h, z, memory = torch.zeros(2, 5), torch.zeros(2, 3), net.initial_memory(2)
+    adam = torch.optim.Adam(net.parameters(), 0.03)
+    for _ in range(steps):
+        log_probs = net.predict(uniform, memory, h, z, goals).log_probs
+        loss = -(log_probs[0, 0, 0] + log_probs[1, 5, 5])
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    return log_probs[0, 0, 0].exp().item(), log_probs[1, 5, 5].exp().item()
+
+
+def test_goal_decides_where_to_look():
+    """Same past, same state: only the goal can tell the corners apart."""
+    goals = torch.tensor([[-1.0], [1.0]])
+    assert min(look_at(make(goal_dim=1), goals, 80)) > 0.9
+    blind = look_at(make(), goals[:, :0], 80)
+    assert sum(blind) < 1.01
+
+
+def test_goal_of_the_seeds_call():
+    net = make(goal_dim=2)
+    maps, h, z = inputs(net)
+    goal = torch.randn(2, 2)
+    assert not torch.equal(net(maps, h, z, goal=goal)[0], net(maps, h, z)[0])
+    assert_close(net(maps, h, z, goal=torch.zeros(2, 2))[0], net(maps, h, z)[0])
+    with pytest.raises(ShapeError, match="goal"):
+        net(maps, h, z, goal=torch.zeros(2, 3))
+    with pytest.raises(ConfigError, match="goal_dim must not be negative"):
+        make(goal_dim=-1)

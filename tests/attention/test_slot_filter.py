@@ -198,3 +198,38 @@ def test_bad_gate_is_named():
     object.__setattr__(config, "gate", "none")
     with pytest.raises(ConfigError, match="gate must be 'scalar' or 'state', found 'none'"):
         config.__post_init__()
+
+
+def test_matched_identity_undoes_a_swap(monkeypatch):
+    """A corrector that hands the slots back in another order: matching puts them right."""
+    plain, matched = (make(identity=i, first_iterations=1) for i in ("index", "matched"))
+    expected = step(plain)
+    iterate, order = matched.binding.iterate, torch.tensor([1, 2, 0])
+
+    def shuffled(*args):
+        out = iterate(*args)
+        return type(out)(*(x[:, order] for x in out))
+
+    monkeypatch.setattr(matched.binding, "iterate", shuffled)
+    found = step(matched, first=(False, False, False, True))
+    assert_close(found.slots[:3], expected.slots[:3])
+    assert_close(found.responsibilities[:3], expected.responsibilities[:3])
+    queries = step(plain, first=(False, False, False, True)).slots[3]
+    assert_close(found.slots[3], queries[order])  # nothing to match on a first frame
+
+
+def test_matched_identity_is_the_cheapest_order():
+    plain, matched = make(), make(identity="matched")
+    hat = torch.randn(4, 3, 8, generator=torch.Generator().manual_seed(5)).double()
+    tokens, first = plain.tokens(features(plain)), torch.zeros(4, dtype=torch.bool)
+    a, b = (net.correct(hat, tokens, first).slots for net in (plain, matched))
+    cost = [(hat - x).square().sum((1, 2)) for x in (a, b)]
+    assert (cost[1] <= cost[0] + 1e-12).all()
+    assert_close(a.sum(1), b.sum(1))
+
+
+def test_bad_identity_is_named():
+    config = SlotFilterConfig()
+    object.__setattr__(config, "identity", "colour")
+    with pytest.raises(ConfigError, match="identity must be 'index' or 'matched', found 'colour'"):
+        config.__post_init__()

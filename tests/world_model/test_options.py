@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from aime_agent.errors import ConfigError
+from aime_agent.functional.correspondence import match, squared_distances
 from aime_agent.functional.likelihood import discretised_logistic
 from aime_agent.layers.conv import unpatchify
 from aime_agent.optimization import RGB, PlainSum
@@ -129,6 +130,68 @@ def test_logistic_likelihood_learns_its_scale_and_pixels(make, film):
     )
 
 
+# ---------------------------------------------------------------------- slots
+
+
+def swap_at(binding, frame):
+    """Plants a corrector that hands two slots back in each other's place, once."""
+    iterate, calls = binding.iterate, iter(range(1000))
+
+    def swapping(*args):
+        out = iterate(*args)
+        order = [1, 0, 2] if next(calls) == frame else [0, 1, 2]
+        return type(out)(*(x[:, order] for x in out))
+
+    binding.iterate = swapping
+
+
+@torch.no_grad()
+def test_matched_slots_stay_with_their_predictions(make, film):
+    """Two slots change places at frame 3: matching puts them back, and nobody sees a difference."""
+    swaps, slots = {}, {}
+    for identity in ("index", "matched"):
+        world = make(slots={"identity": identity})
+        slots[identity] = world.forward_sequence(film.frames, film.actions).beliefs.slots
+        swap_at(world.slots.binding, 3)
+        beliefs = world.forward_sequence(film.frames, film.actions).beliefs
+        order = match(squared_distances(beliefs.slots_hat, beliefs.slots))[:, 1:]
+        swaps[identity] = (order != torch.arange(3)).any(-1).sum().item()
+    assert swaps == {"index": 2, "matched": 0}
+    assert torch.equal(slots["index"], slots["matched"])
+    torch.testing.assert_close(beliefs.slots, slots["matched"])
+
+
+@torch.no_grad()
+def test_retrieval_finds_the_slot_it_asks_for(world, film):
+    beliefs = world.forward_sequence(film.frames, film.actions).beliefs
+    view = world.attend(beliefs)
+    for k in range(3):
+        found = world.retrieve(beliefs, view.slots[..., k, :], temperature=1e-3)
+        torch.testing.assert_close(found.slot, view.slots[..., k, :], rtol=0, atol=1e-2)
+        torch.testing.assert_close(found.map, view.slot_maps[..., k, :, :], rtol=0, atol=1e-2)
+        torch.testing.assert_close(found.center, view.centers[..., k, :], rtol=0, atol=1e-2)
+    flat = world.retrieve(beliefs, view.slots[..., 0, :], temperature=1e6)
+    torch.testing.assert_close(flat.slot, view.slots.mean(-2), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(flat.map.sum((-2, -1)), torch.ones(2, 6).double())
+
+
+def test_retrieval_is_differentiable_and_works_in_dreams(world, film):
+    belief = world.infer(world.initial_state(2), film.frames[:, 0], film.first[:, 0])
+    dream = world.imagine(world.advance(belief, film.actions[:, 0]))
+    query = torch.randn(2, 24).double().requires_grad_()
+    world.retrieve(dream, query).center.sum().backward()
+    assert query.grad.abs().max() > 0
+    with pytest.raises(ValueError, match="temperature must be positive"):
+        world.retrieve(belief, query, temperature=0.0)
+
+
+def test_retrieval_needs_slots(make, film):
+    world = make(use_slots=False)
+    belief = world.infer(world.initial_state(2), film.frames[:, 0], film.first[:, 0])
+    with pytest.raises(ValueError, match="use_slots=False"):
+        world.retrieve(belief, torch.zeros(2, 24).double())
+
+
 # ---------------------------------------------------------------------- what is refused
 
 
@@ -155,3 +218,8 @@ def test_unknown_choice_names_the_nearest(field, value, words):
     object.__setattr__(config, field, value)  # as a file's value, which no type checker saw
     with pytest.raises(ConfigError, match=words):
         config.__post_init__()
+
+
+def test_goals_do_not_reach_the_world_model():
+    with pytest.raises(ConfigError, match=r"goal_dim must be 0.*Use an AttentionPrior by itself"):
+        preset("tiny", attention_prior={"goal_dim": 2}).attention_prior_config()
