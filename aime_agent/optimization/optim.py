@@ -81,6 +81,7 @@ class ClippedAdam:
         self._adam.found_inf = broken.float()  # type: ignore[attr-defined]
         for group in self._adam.param_groups:
             group["lr"] = self.lr * lr_factor
+        self._align()
         self._adam.step()
         self._skipped = torch.where(broken, self._skipped + 1, 0)
         self._steps += 1
@@ -134,6 +135,17 @@ class ClippedAdam:
             raise DivergenceError(text)
         self._warned = True
         warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+    def _align(self) -> None:
+        """Gives gradients the memory layout of their parameters.
+
+        The fused kernel pairs numbers by their place in memory, not by their index: a row-major
+        gradient of a channels-last weight (balancers write such) would update the wrong entries.
+        """
+        for members in self._groups.values():
+            for p in members:
+                if p.grad is not None and p.grad.stride() != p.stride():
+                    p.grad = torch.empty_like(p).copy_(p.grad)
 
     @torch.no_grad()
     def _clip(self, name: str) -> Tensor:
@@ -196,5 +208,9 @@ def _moments(state: Mapping[str, Tensor], slot: str, parameter: Parameter) -> di
         value = state.get(f"{slot}.{moment}")
         if value is None or (moment != "step" and value.shape != parameter.shape):
             raise CheckpointError(f"optimiser state: {slot}.{moment} is missing or misshapen")
-        moments[moment] = value.detach().clone().to(parameter.device)
+        if moment == "step":
+            moments[moment] = value.detach().clone().to(parameter.device)
+        else:
+            # Laid out as the parameter is, see `ClippedAdam._align`.
+            moments[moment] = torch.empty_like(parameter).copy_(value)
     return moments

@@ -108,6 +108,44 @@ def test_state_continues_exactly_through_safetensors():
     assert all(torch.equal(v, other.state_dict()[k]) for k, v in adam.state_dict().items())
 
 
+def channels_last():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 4, 2).to(memory_format=torch.channels_last)
+    return conv, make_optimizer({"conv": conv}, lr=0.1, clip=float("inf"))
+
+
+def test_gradient_of_another_memory_layout_updates_the_right_entries():
+    conv, adam = channels_last()
+    plain = nn.Conv2d(3, 4, 2)
+    plain.load_state_dict(conv.state_dict())
+    reference = torch.optim.Adam(plain.parameters(), lr=0.1, fused=False)
+    for _ in range(2):
+        gradients = [torch.randn(p.shape) for p in conv.parameters()]
+        for p, q, gradient in zip(conv.parameters(), plain.parameters(), gradients, strict=True):
+            p.grad, q.grad = gradient.clone(), gradient.clone()
+        assert conv.weight.grad.stride() != conv.weight.stride()
+        adam.step()
+        reference.step()
+    torch.testing.assert_close(conv.weight, plain.weight)
+
+
+def test_state_of_another_memory_layout_continues_exactly():
+    (conv, adam), (other, other_adam) = channels_last(), channels_last()
+    x = torch.randn(2, 3, 4, 4)
+
+    def step(net, optimizer):
+        optimizer.zero_grad()
+        net(x).square().mean().backward()
+        optimizer.step()
+
+    step(conv, adam)
+    other.load_state_dict(conv.state_dict())
+    other_adam.load_state_dict({k: v.contiguous() for k, v in adam.state_dict().items()})
+    step(conv, adam)
+    step(other, other_adam)
+    assert torch.equal(conv.weight, other.weight)
+
+
 def test_group_without_gradients_stays():
     a, b = nets()
     adam = make_optimizer({"a": a, "b": b})
