@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from aime_agent.cli.bench import BenchArgs, bench
 from aime_agent.cli.options import (
     Args,
     DoctorArgs,
@@ -32,6 +33,8 @@ def run(args: Args, argv: Sequence[str]) -> int:
             return record(args)
         case DoctorArgs():
             return doctor(args)
+        case BenchArgs():
+            return bench(args)
         case QuickstartArgs():
             from aime_agent.cli.quickstart import quickstart
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import Positional, UseAppendAction, arg
 
+from aime_agent.cli.bench import BenchArgs
 from aime_agent.errors import ConfigError, nearest
 
 PRESETS = ("tiny", "small", "base", "seed84")
@@ -138,16 +139,17 @@ class QuickstartArgs:
     """Cut the actor's gradient on purpose: shows that the result is learned."""
 
 
-Args = TrainArgs | EvalArgs | RecordArgs | DoctorArgs | QuickstartArgs
+Args = TrainArgs | EvalArgs | RecordArgs | DoctorArgs | QuickstartArgs | BenchArgs
 VERBS: dict[str, type[Args]] = {
     "quickstart": QuickstartArgs,
     "train": TrainArgs,
     "eval": EvalArgs,
     "record": RecordArgs,
     "doctor": DoctorArgs,
+    "bench": BenchArgs,
 }
 _CHOICES = {"preset": PRESETS, "render_quality": QUALITIES, "policy": POLICIES}
-_POSITIONAL = {"task", "run"}
+_POSITIONAL = {"task", "run", "subject"}
 
 
 def read(argv: Sequence[str]) -> Args:

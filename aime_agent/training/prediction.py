@@ -248,21 +248,29 @@ def _truth(model: AimeWorldModel, windows: Windows, c: PredictionConfig) -> dict
             raise ValueError("beliefs: a posterior is needed, found a dream")
         means.append(still.mean)
         draws.append(still.mean + still.std * torch.randn_like(still.std))
+    precision = float(model.pixels.precision) if model.likelihood is None else None
     mean_nats = torch.cat(nats).double().mean().item()
     return {
         "mean": torch.cat(means),
         "draw": torch.cat(draws),
         "nats": mean_nats,
-        "bits": bits_per_dim(mean_nats, model.pixels.mean.numel(), float(model.pixels.precision)),
+        "bits": bits_per_dim(mean_nats, model.pixels.mean.numel(), precision),
     }
 
 
-def bits_per_dim(nats: float, dims: int, precision: float) -> float:
-    """Turns a frame's bound, less the Gaussian's constant, into bits per pixel and channel.
+def bits_per_dim(nats: float, dims: int, precision: float | None) -> float:
+    """Turns a frame's bound into bits per pixel and channel.
+
+    Args:
+        nats: The bound; with a Gaussian likelihood, less its constant.
+        dims: Pixels times channels.
+        precision: Of the Gaussian; None where the nats are those of 8-bit pixels already.
 
     >>> round(bits_per_dim(0.0, 12, 4.0), 3)
     8.326
     """
+    if precision is None:
+        return nats / dims / math.log(2)
     constant = 0.5 * (LOG_2PI - math.log(precision))
     return (nats / dims + constant) / math.log(2) + math.log2(_BYTE)
 

@@ -66,8 +66,10 @@ def dream_strip(files: Mapping[str, Path], window: int = 0) -> Image.Image:
         if not strips:
             horizons = found["horizons"].tolist()
             strips.append(Strip("real", list(found["real"][window]), False))
-        for name in ("likeliest", "sampled"):
-            strips.append(Strip(f"{arm}, {name}", [None, *found[name][window]], True))
+        strips += [
+            Strip(f"{arm}, {name}", [None, *found[name][window]], True)
+            for name in ("likeliest", "sampled")
+        ]
     return compose(["seen", *(f"+{h}" for h in horizons)], strips)
 
 

@@ -12,6 +12,7 @@ the cheapest arm of the task; there the curves are read off by linear interpolat
 import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from aime_agent.errors import DataError
@@ -86,7 +87,7 @@ def at_cpu(result: Result, seconds: float, read: Callable[[Result], float]) -> f
     points = [(p["cpu_seconds"], read(p)) for p in result["curve"]]
     if seconds <= points[0][0]:
         return points[0][1]
-    for (t0, y0), (t1, y1) in zip(points, points[1:], strict=False):
+    for (t0, y0), (t1, y1) in pairwise(points):
         if seconds <= t1:
             return y0 + (y1 - y0) * (seconds - t0) / (t1 - t0)
     return points[-1][1]
