@@ -18,8 +18,8 @@ SUBJECTS = ("world-model",)
 class BenchArgs:
     """Compare the world model's arms on stored episodes; start it again and it goes on."""
 
-    subject: Positional[Annotated[str, arg(metavar="{world-model}")]]
-    """What to compare."""
+    subject: Positional[Annotated[str, arg(metavar="SUBJECT")]]
+    """What to compare: world-model."""
     tasks: str = "cartpole-swingup,walker-walk"
     """Suite tasks, comma-separated."""
     arms: str = "all"
