@@ -20,6 +20,7 @@ from aime_agent.perception.causal_perceiver import CausalPerceiverIOConfig
 from aime_agent.representation.dpgmm_prior import DPGMMPriorConfig
 from aime_agent.representation.vae_decoder import VAEDecoderConfig
 from aime_agent.representation.vae_encoder import VAEEncoderConfig
+from aime_agent.world_model.ranges import check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,21 +134,8 @@ class WorldModelConfig:
             raise ConfigError(
                 f"WorldModelConfig.context must be one of {known}, found {self.context!r}"
             )
-        if self.image_size < 32:
-            raise ConfigError(
-                f"WorldModelConfig.image_size must be at least 32, found {self.image_size}"
-            )
-        for name in ("action_dim", "latent_dim", "hidden_dim", "context_dim", "max_components"):
-            if getattr(self, name) < 1:
-                raise ConfigError(
-                    f"WorldModelConfig.{name} must be at least 1, found {getattr(self, name)}"
-                )
-        if not 0 <= self.slot_motion < float("inf"):
-            raise ConfigError(
-                f"WorldModelConfig.slot_motion must be at least 0, found {self.slot_motion}"
-            )
-
-        if not 0 <= self.hierarchy < self.latent_dim:
+        check_ranges(self)
+        if self.hierarchy >= self.latent_dim:
             raise ConfigError(
                 f"WorldModelConfig.hierarchy must leave z at least one of its {self.latent_dim} "
                 f"coordinates for the mixture, found {self.hierarchy}"
