@@ -85,19 +85,3 @@ def slot_transition_error(
 ) -> Float[Tensor, "*batch"]:
     """Returns the mean squared distance to the stopped corrected slots, slot by slot."""
     return (predicted - corrected.detach()).square().mean((-2, -1))
-
-
-def slot_reconstruction_error(
-    rgb: Float[Tensor, "*batch P C"],
-    target: Float[Tensor, "*batch P C"],
-    weight: Float[Tensor, "*batch P"] | None = None,
-) -> Float[Tensor, "*batch"]:
-    """Returns the mean squared error over pixels, optionally weighted.
-
-    Args:
-        rgb: Composited colours.
-        target: True colours of the same pixels.
-        weight: For example 1 + λ |x_t - x_{t-1}| / mean, which favours what moves; stopped here.
-    """
-    error = (rgb - target).square().mean(-1)
-    return error.mean(-1) if weight is None else (weight.detach() * error).mean(-1)

@@ -5,8 +5,6 @@ x along columns and y along rows, so that one cell is 2 / (R - 1).
 
     normalise      p(n)  = (m(n) + e) / Σ_n (m(n) + e)
     centre         CoM   = Σ_n p(n) x(n)
-    mean-one map   M(n)  = R² A(n)
-    precision      g(n)  = 1 + γ (M(n) - 1),  γ in [0, 1]
     experts        log A = g log A₁ + (1 - g) log A₂ - log Z   (Hinton, 2002)
 
 A softmax of a map that is already normalised can leave uniform by 0.12 nats at most; therefore
@@ -18,7 +16,7 @@ tensor([1., 0.])
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -58,23 +56,6 @@ def to_cells(coords: Float[Tensor, "*batch 2"], size: int) -> Float[Tensor, "*ba
     return (coords + 1) * ((size - 1) / 2)
 
 
-def resize_map(
-    maps: Float[Tensor, "*batch H W"], height: int, width: int
-) -> Float[Tensor, "*batch {height} {width}"]:
-    """Resizes maps and keeps the mass of each: area pooling down, bilinear interpolation up."""
-    old_height, old_width = maps.shape[-2:]
-    if (old_height, old_width) == (height, width):
-        return maps
-    flat = maps.reshape(-1, 1, old_height, old_width)
-    if height <= old_height and width <= old_width:
-        sized = F.adaptive_avg_pool2d(flat, (height, width))
-    else:
-        sized = F.interpolate(flat, (height, width), mode="bilinear", align_corners=False)
-    mass = flat.sum((-2, -1), keepdim=True)
-    sized = normalize_mass(sized) * mass
-    return sized.reshape(*maps.shape[:-2], height, width)
-
-
 def resize_features(
     features: Float[Tensor, "N C H W"], height: int, width: int
 ) -> Float[Tensor, "N C {height} {width}"]:
@@ -84,18 +65,6 @@ def resize_features(
     if height <= features.shape[-2] and width <= features.shape[-1]:
         return F.adaptive_avg_pool2d(features, (height, width))
     return F.interpolate(features, (height, width), mode="bilinear", align_corners=False)
-
-
-def mean_one_map(maps: Float[Tensor, "*batch H W"]) -> Float[Tensor, "*batch H W"]:
-    """Returns R² A, whose mean over space is 1 when A sums to 1."""
-    return maps * (maps.shape[-2] * maps.shape[-1])
-
-
-def precision_gain(
-    maps: Float[Tensor, "*batch H W"], strength: float | Float[Tensor, ""]
-) -> Float[Tensor, "*batch H W"]:
-    """Returns 1 + γ (R² A - 1): gains of mean 1 for features or for errors."""
-    return 1 + strength * (mean_one_map(maps) - 1)
 
 
 def log_product_of_experts(
@@ -118,15 +87,3 @@ def read_under(
 ) -> Float[Tensor, "*batch C"]:
     """Returns the mean of ``values`` weighted with normalised maps, Σ_n A(n) f(n)."""
     return (values.flatten(-2) @ maps.flatten(-2).unsqueeze(-1)).squeeze(-1)
-
-
-def lattice_indices(
-    height: int, width: int, stride: int, offset: Int[Tensor, "2"]
-) -> Int[Tensor, "P"]:
-    """Returns flat indices of every ``stride``-th pixel, starting at ``offset`` (row, column).
-
-    Sides must be multiples of ``stride`` for every offset to give the same number of pixels.
-    """
-    rows = torch.arange(0, height - stride + 1, stride, device=offset.device) + offset[0]
-    columns = torch.arange(0, width - stride + 1, stride, device=offset.device) + offset[1]
-    return (rows[:, None] * width + columns).flatten()

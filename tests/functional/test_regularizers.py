@@ -2,7 +2,6 @@
 
 import math
 
-import pytest
 import torch
 from torch.testing import assert_close
 
@@ -88,11 +87,3 @@ def test_transition_error_stops_the_corrected_slots():
     reg.slot_transition_error(s_hat, s).sum().backward()
     assert s.grad is None
     assert s_hat.grad is not None
-
-
-@pytest.mark.parametrize(("weight", "expected"), [(None, 2.5), ([1.0, 0.0], 2.0)])
-def test_reconstruction_error_by_hand(weight, expected):
-    rgb = torch.tensor([[[2.0], [1.0]]])
-    weight = None if weight is None else torch.tensor([weight])
-    found = reg.slot_reconstruction_error(rgb, torch.zeros(1, 2, 1), weight)
-    assert_close(found, torch.tensor([expected]))

@@ -41,17 +41,6 @@ def test_empty_map_lies_at_the_origin():
     assert_close(spatial.center_of_mass(torch.zeros(4, 4)), torch.zeros(2))
 
 
-@pytest.mark.parametrize("size", [(8, 8), (16, 16), (21, 21), (32, 32), (7, 30)])
-def test_resizing_keeps_the_mass(size):
-    m = torch.rand(2, 3, 16, 16, dtype=torch.float64)
-    assert_close(spatial.resize_map(m, *size).sum((-2, -1)), m.sum((-2, -1)))
-
-
-def test_pooling_by_two_adds_four_cells():
-    m = torch.arange(16.0).view(4, 4)
-    assert_close(spatial.resize_map(m, 2, 2), torch.tensor([[10.0, 18.0], [42.0, 50.0]]))
-
-
 def test_product_of_experts_by_hand():
     a, b = torch.tensor([[0.8, 0.2]]), torch.tensor([[0.5, 0.5]])
     fused = spatial.log_product_of_experts(a.log(), b.log(), 0.5).exp()
@@ -70,19 +59,7 @@ def test_entropy_of_uniform_and_of_one_cell():
     assert_close(spatial.map_entropy(maps), torch.tensor([math.log(9), 0.0]))
 
 
-def test_gain_has_mean_one_and_zero_strength_is_neutral():
-    maps = spatial.normalize_mass(torch.rand(2, 6, 6))
-    assert_close(spatial.precision_gain(maps, 0.7).mean((-2, -1)), torch.ones(2))
-    assert_close(spatial.precision_gain(maps, 0.0), torch.ones(2, 6, 6))
-
-
 def test_reading_under_one_cell_returns_its_value():
     values, m = torch.randn(2, 3, 4, 4), torch.zeros(2, 4, 4)
     m[:, 1, 2] = 1.0
     assert_close(spatial.read_under(values, m), values[:, :, 1, 2])
-
-
-def test_lattices_of_all_offsets_cover_every_pixel_once():
-    offsets = [torch.tensor([i, j]) for i in range(4) for j in range(4)]
-    found = torch.cat([spatial.lattice_indices(8, 12, 4, o) for o in offsets])
-    assert found.sort().values.tolist() == list(range(96))
