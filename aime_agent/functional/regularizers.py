@@ -2,6 +2,7 @@
 
     diversity    (1 / S(S-1)) Σ_{j≠k} cos²(p_j, p_k)        p_k normalised by mass over space
     movement     Huber₁(Δ̂ - sg(CoM(A_t) - CoM(A_{t-1})))    in grid cells, summed over x and y
+    skill        1 - Σ movement(Δ̂) / Σ movement(0)
     attention    KL(A ‖ P'),  P' = (1 - ε) P + ε / R²       ε = 1 % bounds it at 10.7 nats
     transition   mean_d (ŝ_d - sg(s_d))²                    identity by index
 
@@ -16,7 +17,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aime_agent.functional.spatial import center_of_mass, to_cells
@@ -42,6 +43,24 @@ def movement_huber(
     """Returns the Huber error of predicted shifts against stopped true ones, both in cells."""
     loss = F.smooth_l1_loss(predicted, actual.detach(), reduction="none", beta=beta)
     return loss.sum(-1)
+
+
+def movement_skill(
+    predicted: Float[Tensor, "*batch 2"],
+    actual: Float[Tensor, "*batch 2"],
+    include: Bool[Tensor, "*batch"],
+) -> Float[Tensor, ""]:
+    """Returns 1 − Σ Huber(predicted) / Σ Huber(0): 1 perfect, 0 no better than a motionless map.
+
+    Where nothing moved at all there is nothing to be better at, and the skill is 0.
+
+    >>> moved = torch.tensor([[0.5, 0.0], [0.0, -0.5]])
+    >>> movement_skill(0.5 * moved, moved, torch.tensor([True, True]))
+    tensor(0.7500)
+    """
+    error = (movement_huber(predicted, actual) * include).sum()
+    copy = (movement_huber(torch.zeros_like(actual), actual) * include).sum()
+    return torch.where(copy > 0, 1 - error / copy.clamp_min(1e-12), 0.0)
 
 
 def categorical_kl(

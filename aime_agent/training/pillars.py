@@ -9,6 +9,7 @@ A change counts if it is a worsening of at least 1 % of the term and of at least
 the default free nats, below which training itself does not look. A part with no change that counts
 is idle. The slot decoder reads nothing but slots, so its own error is shown but never makes slots
 busy. Changes differ between windows; one that rests on few of them shows in the standard error.
+What follows the ablations (`aime_agent.training.health`) says how much of each part is in use.
 """
 
 from collections.abc import Mapping
@@ -23,12 +24,10 @@ from torch import Tensor
 from aime_agent.agents.aime import AimeAgent
 from aime_agent.structs import Batch
 from aime_agent.training.ablations import ABLATIONS, Ablation, Terms, measure
+from aime_agent.training.health import Row, health_rows
 from aime_agent.training.seeding import numpy_rng
 from aime_agent.world_model.losses import SequenceData
 from aime_agent.world_model.model import AimeWorldModel
-
-Row = tuple[str, str, bool, str]
-"""Name, finding, whether it is well, what to do if not: as the command line prints them."""
 
 SHARE, NATS = 0.01, 0.1
 """A change counts from this share of the term and this many nats on."""
@@ -99,7 +98,7 @@ def held_out(
 
 @torch.no_grad()
 def pillar_rows(model: AimeWorldModel, batch: Batch) -> list[Row]:
-    """Returns one row about the data, then one for each of `ABLATIONS` that the model can lose.
+    """Returns a row about the data, one for each of `ABLATIONS` that the model can lose, and health.
 
     Args:
         model: The world model; it is put into eval mode.
@@ -127,7 +126,7 @@ def pillar_rows(model: AimeWorldModel, batch: Batch) -> list[Row]:
         busy = any(found[name].counts for name in _COUNTED)
         text = ", ".join(_phrase(name, change) for name, change in found.items())
         rows.append((f"without {ablation.name}", text, busy, f"idle: {ablation.remedy}"))
-    return rows
+    return rows + health_rows(model, data)
 
 
 def changes(whole: Terms, without: Terms) -> dict[str, Change]:

@@ -15,8 +15,8 @@ from aime_agent.layers.conv import unpatchify
 from aime_agent.optimization.loss_aggregator import TaskLosses, combine
 from aime_agent.perception.causal_perceiver import MixerCache
 from aime_agent.representation.dpgmm_prior import MixturePrior
-from aime_agent.representation.mixture import mixture_metrics
 from aime_agent.shapes import validate_shape
+from aime_agent.world_model.diagnostics import diagnose
 from aime_agent.world_model.losses import SequenceData, sequence_terms
 from aime_agent.world_model.outputs import WorldModelOutput
 from aime_agent.world_model.seeds import seed_weights
@@ -139,24 +139,6 @@ def fit(
         metrics["bits_per_dimension"] = bits_per_dimension(nats, model.pixels.mean.numel())
     detached = map_tree(lambda x: x.detach(), passed.beliefs)
     return FitPass(losses, detached, metrics)
-
-
-@torch.no_grad()
-def diagnose(passed: Filtered, data: SequenceData) -> dict[str, Tensor]:
-    """Use of mixture and codebook over a batch, first frames left out."""
-    beliefs, prior = passed.beliefs, passed.prior
-    if beliefs.mean is None or beliefs.std is None:
-        return {}
-    shares = prior.responsibilities(beliefs.mean, beliefs.std)
-    used = mixture_metrics(prior.log_pi, shares, ~data.is_first)
-    tokens = passed.tokens
-    used_codes = {"codebook/perplexity": tokens.perplexity.detach()} if tokens.ids.numel() else {}
-    return used_codes | {
-        "mixture/effective_components": used.effective_components,
-        "mixture/mutual_information": used.mutual_information,
-        "mixture/dead_fraction": used.dead_fraction,
-        "posterior_std": beliefs.std.mean(),
-    }
 
 
 def run_sequence(model: "AimeWorldModel", data: SequenceData, losses: bool) -> WorldModelOutput:

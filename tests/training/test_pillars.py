@@ -133,10 +133,12 @@ def test_a_model_that_ignores_a_part_is_called_idle(agent, batch):
 
 def test_rows_have_what_the_command_prints(agent, batch):
     rows = pillar_rows(agent.world_model, batch)
-    assert [name for name, *_ in rows] == ["held-out loss", *(f"without {n}" for n in ARMS)]
+    arms = [f"without {name}" for name in ARMS]
+    health = ["mixture", "bound", "codebook", "attention", "slots"]
+    assert [name for name, *_ in rows] == ["held-out loss", *arms, *health]
     assert rows[0][2]
     assert "24 frames" in rows[0][1]
-    assert all("nats" in rows[0][1] and "%" in value for _, value, _, _ in rows[1:])
+    assert all("nats" in rows[0][1] and "%" in value for _, value, _, _ in rows[1 : len(arms) + 1])
 
 
 def test_missing_run_is_named(tmp_path):

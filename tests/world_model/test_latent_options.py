@@ -188,7 +188,6 @@ def test_first_frame_has_no_last_action(make, film):
     assert torch.equal(action[0, 4], film.actions[0, 3])
 
 
-@pytest.mark.parametrize("hierarchy", [-1, 12])
-def test_hierarchy_must_leave_room_for_the_mixture(hierarchy):
+def test_hierarchy_must_leave_room_for_the_mixture():
     with pytest.raises(ConfigError, match="hierarchy must leave z at least one of its 12"):
-        preset("tiny", hierarchy=hierarchy)
+        preset("tiny", hierarchy=12)
