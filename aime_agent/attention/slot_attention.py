@@ -132,7 +132,9 @@ class SlotAttention(nn.Module):
         c = self.config
         q = self._split(self.to_q(self.norm_slots(slots)))
         attn = torch.bmm(q, self._split(k).mT).softmax(dim=1)
-        mass = attn.sum(-1, keepdim=True) + c.eps
+        # 1e-8 is 0 in float16, and an empty slot would divide by it.
+        eps = max(c.eps, torch.finfo(attn.dtype).tiny)
+        mass = attn.sum(-1, keepdim=True) + eps
         updates = self._merge(torch.bmm(attn, self._split(v)) / mass)
         flat = self.gru(updates.reshape(-1, c.slot_dim), slots.reshape(-1, c.slot_dim))
         flat = flat + self.mlp(flat)

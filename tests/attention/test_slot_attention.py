@@ -55,6 +55,17 @@ def test_one_iteration_by_hand():
     assert_close(net(x).slots[0], new + net.mlp(new))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_slot_without_any_input_stays_finite(dtype):
+    net = make(num_slots=2).to(dtype)
+    net.to_q.weight.data.copy_(10 * torch.eye(8))
+    ramp = torch.linspace(-1, 1, 8).to(dtype)
+    k = (10 * ramp).expand(1, 12, 8)
+    out = net.iterate(torch.stack([ramp, -ramp])[None], k, torch.randn(1, 12, 8).to(dtype))
+    assert (out.attn[:, 1] == 0).all()
+    assert out.slots.isfinite().all()
+
+
 def test_project_and_iterate_equal_forward():
     net, x = make(iters=1), inputs()
     out = net.iterate(net.initial_slots(2), *net.project(x))
