@@ -1,6 +1,7 @@
 """PILLAR 4: where the model looks, and where it expects to look.
 
 - `slot_attention`: competing slots; `slot_filter`: slots over time, for the world model's loop.
+- `slot_parts`: fine slots inside coarse ones.
 - `slot_decoder`: slots back to pixels, which is what ties them to objects.
 - `attention_posterior`, `fusion`: bottom-up map of a frame; `attention_prior`,
   `grid_attention`: top-down map of the next one; `attention_schema`: both (seed 000).
@@ -25,6 +26,7 @@ from aime_agent.attention.slot_filter import (
     SlotResult,
     SlotTokens,
 )
+from aime_agent.attention.slot_parts import Parts, SlotParts, SlotPartsConfig
 from aime_agent.layers.conv_gru import ConvGRUCell
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "AttentionSchema",
     "AttentionSchemaConfig",
     "ConvGRUCell",
+    "Parts",
     "PosteriorOutput",
     "PriorOutput",
     "SlotAttention",
@@ -44,6 +47,8 @@ __all__ = [
     "SlotFilter",
     "SlotFilterConfig",
     "SlotOutput",
+    "SlotParts",
+    "SlotPartsConfig",
     "SlotRead",
     "SlotReconstruction",
     "SlotResult",

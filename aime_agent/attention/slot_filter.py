@@ -1,6 +1,6 @@
 """Slots filtered over time, for the loop of the world model (after SAVi, arXiv:2111.12594).
 
-    tokens      k, v, g = projections of LN(W f + position)        once for all frames
+    tokens      k, v, g = projections of LN(W f [+ W' coarser f] + position)   once for all frames
     transition  s^ = s + MLP(FiLM_h(LN(s)) [+ attention over slots])    identity by index
     correct     s = iterate(s^, k, v);   on first frames s^ = learned queries
                 [s ← s in the order nearest to s^]         identity by matching, an option
@@ -78,6 +78,8 @@ class SlotFilterConfig:
     attention_resolution: int = 16
     feature_channels: int = 32
     """Channels of the features that come in."""
+    coarse_channels: int = 0
+    """Channels of a second, coarser map that tokens read too; 0 for none."""
     token_channels: int = 32
     """Width of the tokens and of the glimpse."""
     hidden_dim: int = 256
@@ -108,6 +110,11 @@ class SlotFilterConfig:
             if getattr(self, name) < 1:
                 value = getattr(self, name)
                 raise ConfigError(f"SlotFilterConfig.{name} must be at least 1, found {value}")
+        if self.coarse_channels < 0:
+            raise ConfigError(
+                "SlotFilterConfig.coarse_channels must not be negative, "
+                f"found {self.coarse_channels}"
+            )
         if self.attention_resolution < 2:
             raise ConfigError(
                 "SlotFilterConfig.attention_resolution must be at least 2, "
@@ -123,6 +130,8 @@ class SlotFilter(nn.Module):
         self.config = c = override(config or SlotFilterConfig(), **overrides)
         side = c.attention_resolution
         self.embed = nn.Linear(c.feature_channels, c.token_channels)
+        coarse = c.coarse_channels
+        self.embed_coarse = nn.Linear(coarse, c.token_channels, bias=False) if coarse else None
         self.position = nn.Parameter(0.1 * torch.randn(side**2, c.token_channels))
         self.binding = SlotAttention(
             num_slots=c.num_slots,
@@ -141,10 +150,23 @@ class SlotFilter(nn.Module):
         if self.gate is not None:
             nn.init.zeros_(self.gate.weight)
 
-    def tokens(self, features: Float[Tensor, "N C h w"]) -> SlotTokens:
-        """Prepares all frames at once, outside the loop over time."""
+    def tokens(
+        self,
+        features: Float[Tensor, "N C h w"],
+        coarse: Float[Tensor, "N C2 h2 w2"] | None = None,
+    ) -> SlotTokens:
+        """Prepares all frames at once, outside the loop over time.
+
+        Args:
+            features: The fine map.
+            coarse: The coarser one, where ``coarse_channels`` is set.
+        """
         side = self.config.attention_resolution
         flat = self.embed(resize_features(features, side, side).flatten(2).mT) + self.position
+        if self.embed_coarse is not None:
+            if coarse is None:
+                raise ConfigError("SlotFilter.tokens needs coarse where coarse_channels is set")
+            flat = flat + self.embed_coarse(resize_features(coarse, side, side).flatten(2).mT)
         k, v = self.binding.project(flat)
         return SlotTokens(k, v, flat)
 

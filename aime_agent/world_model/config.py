@@ -57,6 +57,9 @@ class WorldModelConfig:
     use_slots: bool = True
     """Whether there are slots. Without them nothing is seen bottom-up: no glimpse, and the predicted
     map, if there is one, learns from the pixels alone."""
+    multi_resolution: bool = False
+    """Whether slots read the trunk's middle map beside its finest, whose cells know their own patch
+    alone; a cell of the middle map sees four patches a side."""
     control_task: bool = False
     """Reward, continuation and consistency as a task of their own for the balancer; a plain sum
     does not tell the difference."""
@@ -135,6 +138,8 @@ class WorldModelConfig:
                 f"WorldModelConfig.context must be one of {known}, found {self.context!r}"
             )
         check_ranges(self)
+        if self.multi_resolution and not self.use_slots:
+            raise ConfigError("WorldModelConfig.multi_resolution needs use_slots=True, found False")
         if self.hierarchy >= self.latent_dim:
             raise ConfigError(
                 f"WorldModelConfig.hierarchy must leave z at least one of its {self.latent_dim} "
@@ -266,6 +271,7 @@ class WorldModelConfig:
                 feature_channels=self.base_channels,
                 hidden_dim=self.hidden_dim,
                 maps=self.use_attention,
+                coarse_channels=2 * self.base_channels if self.multi_resolution else 0,
             ),
             **self.slots,
         )

@@ -51,7 +51,8 @@ def perceive(
     nothing = features.high.new_empty(batch * length, 0, 0)
     slot_tokens = SlotTokens(nothing, nothing, nothing)
     if model.config.use_slots:
-        slot_tokens = model.slots.tokens(features.high)
+        coarse = features.mid if model.config.multi_resolution else None
+        slot_tokens = model.slots.tokens(features.high, coarse)
     evidence = Evidence(
         model.encoder.precompute(features.low, context.flatten(0, 1)),
         slot_tokens.k,

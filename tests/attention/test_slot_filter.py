@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from aime_agent.attention import SlotFilter, SlotFilterConfig, SlotTokens
 from aime_agent.errors import ConfigError
-from aime_agent.functional.spatial import map_entropy
+from aime_agent.functional.spatial import map_entropy, resize_features
 
 SMALL = {
     "num_slots": 3,
@@ -233,3 +233,19 @@ def test_bad_identity_is_named():
     object.__setattr__(config, "identity", "colour")
     with pytest.raises(ConfigError, match="identity must be 'index' or 'matched', found 'colour'"):
         config.__post_init__()
+
+
+def test_tokens_add_the_coarse_map():
+    fine, both = make(), make(coarse_channels=2)
+    both.load_state_dict(fine.state_dict(), strict=False)
+    coarse = torch.randn(4, 2, 2, 2).double()
+    added = both.embed_coarse(resize_features(coarse, 4, 4).flatten(2).mT)
+    gap = (
+        both.tokens(features(both), coarse).glimpse_values
+        - fine.tokens(features(fine)).glimpse_values
+    )
+    assert_close(gap, added)
+    with pytest.raises(ConfigError, match="needs coarse"):
+        both.tokens(features(both))
+    with pytest.raises(ConfigError, match="coarse_channels must not be negative"):
+        make(coarse_channels=-1)

@@ -4,6 +4,7 @@ import importlib.util
 
 import pytest
 import torch
+from torch import nn
 
 from aime_agent.errors import ConfigError
 from aime_agent.functional.correspondence import match, squared_distances
@@ -161,6 +162,28 @@ def test_matched_slots_stay_with_their_predictions(make, film):
     torch.testing.assert_close(beliefs.slots, slots["matched"])
 
 
+def reached(world, film):
+    """Pixels that the keys of the cell at row 2, column 2 depend on, without the norms' statistics."""
+    world.trunk.norms = nn.ModuleList(nn.Identity() for _ in range(3))
+    frame = film.frames[:1, :1].clone().requires_grad_()
+    evidence, _, _ = world.perceive(frame, film.first[:1, :1], world.initial_cache(1))
+    evidence.keys[0, 0, 2 * 8 + 2].square().sum().backward()
+    rows, columns = frame.grad[0, 0].abs().sum(0).nonzero(as_tuple=True)
+    return rows.min().item(), rows.max().item(), columns.min().item(), columns.max().item()
+
+
+def test_slots_see_further_with_two_resolutions(make, film):
+    """A cell of 32 / 8 = 4 pixels; the middle map's two nearest cells span patches 0 to 5."""
+    assert reached(make(), film) == (8, 11, 8, 11)
+    assert reached(make(multi_resolution=True), film) == (0, 19, 0, 19)
+
+
+def test_coarse_map_learns(make, film):
+    world = make(multi_resolution=True).train()
+    world.fit(data_of(film)).losses.terms["slot_reconstruction"].backward()
+    assert world.slots.embed_coarse.weight.grad.abs().max() > 0
+
+
 @torch.no_grad()
 def test_retrieval_finds_the_slot_it_asks_for(world, film):
     beliefs = world.forward_sequence(film.frames, film.actions).beliefs
@@ -198,6 +221,7 @@ def test_retrieval_needs_slots(make, film):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
+        ({"multi_resolution": True, "use_slots": False}, "multi_resolution needs use_slots"),
         ({"balancer": "mgda", "rgb": {"mu": 0.5}}, r"rgb must be empty with balancer 'mgda'"),
     ],
 )
