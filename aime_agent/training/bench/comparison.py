@@ -16,9 +16,9 @@ from typing import Any
 from aime_agent.errors import ConfigError, DataError, MissingDependencyError
 from aime_agent.training.bench.arms import find_arms
 from aime_agent.training.bench.data import DataConfig, ensure
-from aime_agent.training.bench.fit import STRIP_EPISODES, JobSpec, write
+from aime_agent.training.bench.fit import JobSpec, write
 from aime_agent.training.bench.job import STRIPS
-from aime_agent.training.bench.pictures import dream_strip, plot_curves
+from aime_agent.training.bench.pictures import dream_strip, num_windows, plot_curves
 from aime_agent.training.bench.queue import Finished, gather, run_queue
 from aime_agent.training.bench.tables import Result, all_tables, by_arm, fill, tasks
 
@@ -151,7 +151,7 @@ def draw(results: Sequence[Result], out: Path) -> list[Path]:
             if arm in arms
         }
         if files and all(path.exists() for path in files.values()):
-            for window in range(STRIP_EPISODES):
+            for window in range(num_windows(files)):
                 made.append(out / f"strip-{task}-{window}.png")
                 dream_strip(files, window).save(made[-1], optimize=True)
         try:

@@ -73,6 +73,15 @@ def dream_strip(files: Mapping[str, Path], window: int = 0) -> Image.Image:
     return compose(["seen", *(f"+{h}" for h in horizons)], strips)
 
 
+def num_windows(files: Mapping[str, Path]) -> int:
+    """How many windows all of the files hold."""
+    counts = []
+    for path in files.values():
+        with np.load(path, allow_pickle=False) as stored:
+            counts.append(len(stored["real"]))
+    return min(counts)
+
+
 def plot_curves(results: Sequence[Result], task: str, path: Path) -> None:
     """Saves masked PSNR at horizon 15 over updates, and over processor time.
 
