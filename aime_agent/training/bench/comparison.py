@@ -114,11 +114,17 @@ def compare(
 
 
 def save_results(results: Sequence[Result], path: Path) -> None:
-    """Writes all results into one file; of the losses in training only the last point's stay."""
+    """Writes all results into one file.
+
+    Of the losses in training only the last point's stay, and of the episodes' path the file's name:
+    a committed file should not tell where somebody's folders lie.
+    """
     slim = []
     for result in results:
         curve = [{k: v for k, v in p.items() if k != "training"} for p in result["curve"]]
-        slim.append({**result, "curve": curve, "training": result["curve"][-1]["training"]})
+        spec = {**result["spec"], "data": Path(result["spec"]["data"]).name}
+        training = result["curve"][-1]["training"]
+        slim.append({**result, "spec": spec, "curve": curve, "training": training})
     path.parent.mkdir(parents=True, exist_ok=True)
     text = {"format": _FORMAT, "results": _rounded(slim)}
     write(path, json.dumps(text, separators=(",", ":")).replace('{"spec"', '\n{"spec"').encode())

@@ -42,6 +42,7 @@ def home(spec, tmp_path_factory):
 def test_results_come_back(home):
     results = load_results(home / RESULTS)
     assert [r["arm"]["name"] for r in results] == ["default", "rssm"]
+    assert results[0]["spec"]["data"] == "squares.npz"
     assert "training" in results[0]
     assert "training" not in results[0]["curve"][0]
 
