@@ -173,6 +173,9 @@ class AttentionPrior(nn.Module):
             else None
         )
         self.head = nn.Linear(width, 3)
+        # Starts at no movement: random weights predict many times what a map moves.
+        self.head.weight.data[1:].zero_()
+        self.head.bias.data[1:].zero_()
         self.persistence = nn.Parameter(torch.ones(()))
         self.register_buffer("pool", pooling_matrix(c.attention_resolution, c.grid), False)
         self.register_buffer("spread", spreading_matrix(c.grid, c.attention_resolution), False)

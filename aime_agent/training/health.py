@@ -1,8 +1,8 @@
 """What a trained model's parts do on held-out frames, beside what `pillars` says they are worth.
 
 A row is well unless a part is plainly dead: a codebook that uses less than a tenth of its codes, a
-map within 0.05 nats of uniform, a predicted movement no better than none. Few components in use are
-not called ill: a deterministic task may need no more than one per state.
+map within 0.05 nats of uniform. Few components in use are not called ill, as a deterministic task may
+need no more than one per state; nor is a skill below 0, which a map that hardly moves has by chance.
 """
 
 import math
@@ -71,11 +71,10 @@ def _attention(model: AimeWorldModel, found: dict[str, float]) -> Row:
     entropy, skill = found["attention/entropy"], found["attention/movement_skill"]
     text = (
         f"entropy {entropy:.2f} ± {found['attention/entropy_spread']:.2f} nats over time (uniform "
-        f"{uniform:.2f}), skill of the predicted movement {skill:+.2f}"
+        f"{uniform:.2f}), skill of the predicted movement over none {skill:+.2f}"
     )
-    if entropy > uniform - UNIFORM_WITHIN:
-        return "attention", text, False, "the map is uniform; train longer or leave it out"
-    return "attention", text, skill > 0, "predicted movement is no better than none; train longer"
+    seen = entropy <= uniform - UNIFORM_WITHIN
+    return "attention", text, seen, "the map is uniform; train longer or leave it out"
 
 
 def _slots(model: AimeWorldModel, found: dict[str, float]) -> Row:

@@ -27,6 +27,7 @@ def make(train=False, **kw):
     torch.manual_seed(0)
     net = AttentionPrior(**{**SMALL, **kw}).train(train)
     torch.nn.init.normal_(net.film.weight, std=0.3)
+    torch.nn.init.normal_(net.head.weight, std=0.3)
     return net
 
 
@@ -72,6 +73,15 @@ def test_shift_is_the_movement_under_the_last_map():
     x = inputs(net)
     out = net.predict(x[0], net.initial_memory(2), *x[1:])
     assert_close(out.shift, torch.einsum("bhw,bchw->bc", x[0], out.movement))
+
+
+def test_a_fresh_prior_predicts_no_movement_and_can_learn_one():
+    net = AttentionPrior(**SMALL)
+    x = inputs(net)
+    out = net.predict(x[0], net.initial_memory(2), *x[1:])
+    assert not out.movement.any()
+    movement_huber(out.shift, torch.ones(2, 2)).sum().backward()
+    assert (net.head.weight.grad[1:].abs().sum(1) > 0).all()
 
 
 def test_movement_stays_within_its_limit_and_depends_on_the_state():
