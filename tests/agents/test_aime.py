@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from laws import assert_equal
+from laws import assert_equal, tensors
 
 from aime_agent.agents.aime import AgentSpec, AimeAgent
 from aime_agent.configs import from_dict
@@ -59,7 +59,7 @@ def test_predict_takes_one_frame_several_or_a_dictionary(agent, frames):
     assert action.shape == (2,)
     assert several.shape == (2, 2)
     np.testing.assert_allclose(action, several[0], atol=1e-5)
-    assert_equal(state, type(states)(type(states.world)(*(x[:1] for x in states.world))), atol=1e-4)
+    assert_equal(tensors(state), [x[:1] for x in tensors(states)], atol=1e-4)
     assert np.array_equal(agent.predict({"pixels": frames[0]})[0], action)
 
 
