@@ -5,7 +5,8 @@ Every environment is a *lane* that acts while the learner learns: `Collector.sen
 lane i starts from a seed of its own, so the state of an open episode is its seed and its actions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium
@@ -21,6 +22,9 @@ from aime_agent.training.seeding import episode_seed
 
 Frame = UInt8[np.ndarray, "H W C"]
 Action = Float32[np.ndarray, " A"]
+
+
+_BROKEN = (BrokenPipeError, ConnectionResetError, EOFError)
 
 
 class Arrival(NamedTuple):
@@ -97,18 +101,21 @@ class VectorLane:
 
     def reset(self, seed: int) -> Frame:
         """Starts an episode."""
-        return self._pixels(self._envs.reset(seed=[seed])[0])
+        with _process_alive():
+            return self._pixels(self._envs.reset(seed=[seed])[0])
 
     def send(self, action: Action) -> None:
         """Begins a step in the environment's process."""
         if self._blocking:
             self._action = action[None]
-        else:
+            return
+        with _process_alive():
             self._envs.step_async(action[None])
 
     def receive(self) -> Arrival:
         """Waits for the step."""
-        result = self._envs.step(self._action) if self._blocking else self._envs.step_wait()
+        with _process_alive():
+            result = self._envs.step(self._action) if self._blocking else self._envs.step_wait()
         observation, rewards, terminated, truncated, _ = result
         return Arrival(
             self._pixels(observation), float(rewards[0]), bool(terminated[0]), bool(truncated[0])
@@ -123,8 +130,11 @@ class VectorLane:
         return self._pixels(self._envs.call("current_observation"))
 
     def close(self) -> None:
-        """Ends the environment's process."""
-        self._envs.close()
+        """Ends the environment's process, also where it has died."""
+        try:
+            self._envs.close()
+        except _BROKEN:
+            self._envs.close(terminate=True)
 
     def _pixels(self, observation: Any) -> Frame:
         """Takes the frame of the one environment: arrays are stacked, results of calls are tuples."""
@@ -132,6 +142,22 @@ class VectorLane:
             return np.asarray(observation["pixels"][0])
         one = observation[0]
         return np.asarray(one["pixels"] if isinstance(one, dict) else one)
+
+
+@contextmanager
+def _process_alive() -> Iterator[None]:
+    """Says what it means when the pipe to an environment's process breaks.
+
+    Raises:
+        DataError: the process has ended.
+    """
+    try:
+        yield
+    except _BROKEN as error:
+        raise DataError(
+            "an environment's process has ended by itself (killed by a signal to the whole group, "
+            "or out of memory?); checkpoints are intact: go on with --resume"
+        ) from error
 
 
 class Collector:

@@ -122,3 +122,15 @@ def test_wrong_spaces_are_named():
     envs = SyncVectorEnv([lambda: gymnasium.make("Pendulum-v1")])
     with pytest.raises(DataError, match="observation: a uint8 Box"):
         VectorLane(envs)
+
+
+def test_dead_process_is_explained(toy):
+    envs = AsyncVectorEnv([toy.ToyEnv], context="fork", autoreset_mode=AutoresetMode.DISABLED)
+    lane = VectorLane(envs)
+    lane.reset(0)
+    envs.processes[0].kill()
+    envs.processes[0].join()
+    with pytest.raises(DataError, match="go on with --resume"):  # noqa: PT012 (either may notice)
+        lane.send(np.zeros(2, np.float32))
+        lane.receive()
+    lane.close()
