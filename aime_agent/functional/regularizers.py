@@ -1,10 +1,13 @@
-"""Losses that shape attention maps and slots. All return one value per batch row.
+"""Losses that shape attention maps, slots and features.
+
+All but the Gram loss return one value per batch row.
 
     diversity    (1 / S(S-1)) Σ_{j≠k} cos²(p_j, p_k)        p_k normalised by mass over space
     movement     Huber₁(Δ̂ - sg(CoM(A_t) - CoM(A_{t-1})))    in grid cells, summed over x and y
     skill        1 - Σ movement(Δ̂) / Σ movement(0)
     attention    KL(A ‖ P'),  P' = (1 - ε) P + ε / R²       ε = 1 % bounds it at 10.7 nats
     transition   mean_d (ŝ_d - sg(s_d))²                    identity by index
+    Gram         mean_ij (⟨f̂_i, f̂_j⟩ - sg⟨t̂_i, t̂_j⟩)²     over tokens i, j (Siméoni et al., 2025)
 
 sg stops the gradient: without it a motionless map would be a perfect solution.
 
@@ -20,6 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from aime_agent.errors import ConfigError
 from aime_agent.functional.spatial import center_of_mass, to_cells
 
 
@@ -104,3 +108,53 @@ def slot_transition_error(
 ) -> Float[Tensor, "*batch"]:
     """Returns the mean squared distance to the stopped corrected slots, slot by slot."""
     return (predicted - corrected.detach()).square().mean((-2, -1))
+
+
+def gram_loss(
+    student: Float[Tensor, "B N D"],
+    teacher: Float[Tensor, "B N D"],
+    *,
+    apply_norm: bool = True,
+    img_level: bool = True,
+    remove_neg: bool = True,
+    remove_only_teacher_neg: bool = False,
+) -> Float[Tensor, ""]:
+    """Returns the mean squared difference of the tokens' similarities, the teacher's stopped.
+
+    It holds the geometry of a feature map (which places look alike), not the features: turning
+    all of them together costs nothing.
+
+    Args:
+        student: Features of N tokens per image.
+        teacher: Those of a slow copy, for the same tokens.
+        apply_norm: Compare cosines, not inner products.
+        img_level: Within each image; otherwise between all B·N tokens, at N·B times the memory.
+        remove_neg: Count negative similarities of both sides as 0.
+        remove_only_teacher_neg: Count as 0, on both sides, the pairs that the teacher holds
+            negative.
+
+    Raises:
+        ConfigError: both ways to remove negatives are asked for.
+
+    >>> corner = torch.eye(2)[None]
+    >>> gram_loss(torch.ones(1, 2, 2), corner)
+    tensor(0.5000)
+    """
+    if remove_neg and remove_only_teacher_neg:
+        raise ConfigError(
+            "gram_loss: remove_neg and remove_only_teacher_neg exclude each other, found both"
+        )
+    mine, theirs = (_similarities(x, apply_norm, img_level) for x in (student, teacher.detach()))
+    if remove_neg:
+        mine, theirs = mine.clamp_min(0), theirs.clamp_min(0)
+    elif remove_only_teacher_neg:
+        mine, theirs = mine.where(theirs >= 0, 0.0), theirs.clamp_min(0)
+    return (mine - theirs).square().mean()
+
+
+def _similarities(
+    features: Float[Tensor, "B N D"], apply_norm: bool, img_level: bool
+) -> Float[Tensor, "*g M M"]:
+    features = features if img_level else features.flatten(0, 1)
+    features = F.normalize(features, dim=-1) if apply_norm else features
+    return features @ features.mT

@@ -1,7 +1,7 @@
 """Named loss terms, their weights inside a task, and the losses of the tasks.
 
     elbo        = reconstruction + β KL_z + 0.1 β KL_hierarchy + reward + continuation
-                  + 0.1 consistency + 0.1 usage
+                  + 0.1 consistency + 0.1 usage + Gram loss                        (weight 0)
     perceiver   = token reconstruction + commitment + token prediction + context prediction
     predictive  = β KL_A + 0.1 movement + slot transition + slot reconstruction + 0.05 diversity
     adversarial = generator + feature matching                                   (weights 0)
@@ -49,6 +49,7 @@ TERMS: Mapping[str, Term] = MappingProxyType(
         "continuation": Term("continuation_loss", "elbo", 1.0),
         "consistency": Term("consistency_loss", "elbo", 0.1),
         "usage": Term("cluster_entropy", "elbo", 0.1),
+        "gram": Term("gram_enc_loss", "elbo", 0.0),
         "token_reconstruction": Term("token_reconstruction_loss", "perceiver", 1.0),
         "commitment": Term("perceiver_vq_loss", "perceiver", 1.0),
         "token_prediction": Term("perceiver_ce_loss", "perceiver", 1.0),
@@ -80,6 +81,7 @@ class LossWeights:
     continuation: float = 1.0
     consistency: float = 0.1
     usage: float = 0.1
+    gram: float = 0.0
     token_reconstruction: float = 1.0
     commitment: float = 1.0
     token_prediction: float = 1.0

@@ -7,8 +7,15 @@
 ``vae_encoder``     `VAEEncoder`, the posterior
 ``vae_decoder``     `VAEDecoder`, [h, z] → image
 ``modulation``      attention maps as gains of feature maps
+``discriminators``  is a frame, is a film, real or made?
 """
 
+from aime_agent.representation.discriminators import (
+    ImageDiscriminator,
+    ImageDiscriminatorConfig,
+    TemporalDiscriminator,
+    TemporalDiscriminatorConfig,
+)
 from aime_agent.representation.distributions import (
     GammaPosterior,
     GammaPosteriorConfig,
@@ -38,9 +45,13 @@ __all__ = [
     "EncoderOutput",
     "GammaPosterior",
     "GammaPosteriorConfig",
+    "ImageDiscriminator",
+    "ImageDiscriminatorConfig",
     "KumaraswamyStable",
     "MixtureMetrics",
     "MixturePrior",
+    "TemporalDiscriminator",
+    "TemporalDiscriminatorConfig",
     "VAEDecoder",
     "VAEDecoderConfig",
     "VAEEncoder",

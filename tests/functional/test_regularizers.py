@@ -87,3 +87,46 @@ def test_transition_error_stops_the_corrected_slots():
     reg.slot_transition_error(s_hat, s).sum().backward()
     assert s.grad is None
     assert s_hat.grad is not None
+
+
+def tokens(*rows):
+    return torch.tensor([rows]).double()
+
+
+def test_gram_loss_by_hand():
+    student = tokens([2.0, 0.0], [0.0, 5.0])  # cosines 1 0 0 1
+    teacher = tokens([1.0, 0.0], [3.0, 4.0])  # cosines 1 .6 .6 1
+    assert_close(reg.gram_loss(student, teacher), torch.tensor(2 * 0.36 / 4).double())
+    raw = reg.gram_loss(student, teacher, apply_norm=False)  # 4 0 0 25 against 1 3 3 25
+    assert_close(raw, torch.tensor((9 + 9 + 9) / 4).double())
+
+
+def test_gram_loss_treats_negatives_as_asked():
+    student = tokens([1.0, 0.0], [-1.0, 0.0])  # cosine -1
+    teacher = tokens([1.0, 0.0], [0.6, 0.8])  # cosine .6
+    both = {"remove_neg": False}
+    one = {"remove_neg": False, "remove_only_teacher_neg": True}
+    for given, there, back in (({}, 0.36, 0.36), (both, 2.56, 2.56), (one, 2.56, 0.0)):
+        found = reg.gram_loss(student, teacher, **given), reg.gram_loss(teacher, student, **given)
+        assert_close(torch.stack(found), torch.tensor([there / 2, back / 2]).double())
+    with pytest.raises(ValueError, match="exclude each other"):
+        reg.gram_loss(student, teacher, remove_only_teacher_neg=True)
+
+
+def test_gram_loss_between_images_sees_what_lies_between_them():
+    student = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
+    teacher = torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]])
+    assert reg.gram_loss(student, teacher) == 0
+    assert_close(reg.gram_loss(student, teacher, img_level=False), torch.tensor(0.5))
+
+
+def test_gram_loss_is_blind_to_a_common_rotation_and_stops_the_teacher():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 2, 5, 4, dtype=torch.float64).requires_grad_().unbind(0)
+    turn = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64)).Q
+    assert_close(reg.gram_loss(student @ turn, teacher), reg.gram_loss(student, teacher))
+    gradients = torch.autograd.grad(
+        reg.gram_loss(student, teacher), (student, teacher), allow_unused=True
+    )
+    assert gradients[0].any()
+    assert gradients[1] is None
