@@ -77,7 +77,8 @@ class AimeAgent:
         self.world_model.to(self.device)
         for module in self.behaviour.modules.values():
             module.to(self.device)
-        self.learner = WorldModelLearner(self.world_model, spec.agent)
+        with seeded(spec.seed, "discriminators", 0, torch.device("cpu")):
+            self.learner = WorldModelLearner(self.world_model, spec.agent)
         self.world_model.eval()
 
     @classmethod

@@ -13,6 +13,8 @@ _POSITIVE = (
     "grad_clip",
     "slot_grad_clip",
     "behaviour_clip",
+    "disc_learning_rate",
+    "disc_grad_clip",
 )
 
 
@@ -36,6 +38,10 @@ class AgentConfig:
         default_factory=lambda: ScheduleConfig(kl_fraction=0.0, tau_fraction=0.0, lr_warmup_steps=0)
     )
     """Warm-up and annealing; none by default."""
+    disc_learning_rate: float = 2e-4
+    """Of the discriminators, where the world model's adversarial task is on."""
+    disc_grad_clip: float = 100.0
+    """Largest norm of their gradient."""
     augment: Literal["none", "shift", "zoom"] = "none"
     """Change of whole windows of frames before the model sees them."""
     augment_probability: float = 0.6

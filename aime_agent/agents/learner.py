@@ -1,6 +1,7 @@
 """One update of an agent: the world model on a batch, then behaviour in its dreams."""
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from aime_agent.agents.actor_critic import (
     dream_targets,
     replay_targets,
 )
+from aime_agent.agents.adversary import Adversary
 from aime_agent.agents.config import AgentConfig
 from aime_agent.data.augment import SHIFT_UNIFORMS, ZOOM_UNIFORMS, RandomShift, ZoomCrop
 from aime_agent.optimization.ema import EMA
@@ -22,6 +24,7 @@ from aime_agent.optimization.loss_aggregator import TaskLosses
 from aime_agent.optimization.optim import make_optimizer
 from aime_agent.optimization.schedules import kl_beta, lr_factor, tau_schedule
 from aime_agent.structs import Batch
+from aime_agent.world_model.adversarial import films
 from aime_agent.world_model.losses import SequenceData
 from aime_agent.world_model.model import AimeWorldModel
 from aime_agent.world_model.state import Belief, bare_belief
@@ -45,25 +48,38 @@ class WorldModelLearner:
         self.optimizer = make_optimizer(groups, lr=config.learning_rate, clip=clips)
         self.balancer = model.make_balancer()
         self.ema = EMA(model, config.ema_decay)
+        judges = model.make_discriminators()
+        self.adversary = None if judges is None else Adversary(judges, config)
 
     def update(self, data: SequenceData, step: int) -> tuple[TaskLosses, Belief, dict[str, Tensor]]:
         """Takes one gradient step; returns losses, the batch's beliefs and metrics."""
-        schedule = self.config.schedule
+        schedule, adversary = self.config.schedule, self.adversary
         self.model.train()
         passed = self.model.fit(
             data,
             beta=kl_beta(step, schedule),
             tau=tau_schedule(step, self.model.config.max_components, schedule),
+            discriminators=None if adversary is None else adversary.judges(step),
+            teacher=self._teacher(),
         )
         self.optimizer.zero_grad()
-        self.balancer.backward(passed.losses.per_task())
+        tasks = passed.losses.per_task()
+        weights = None if adversary is None else adversary.task_weights(step, len(tasks))
+        self.balancer.backward(tasks, weights)
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         spread = torch.stack(torch._foreach_norm(gradients))
         norms = self.optimizer.step(lr_factor(step, schedule))
         self.ema.update(self.model)
         metrics = {f"grad_norm/{name}": norm for name, norm in norms.items()}
         metrics["gradient_norms"] = spread
+        if adversary is not None:
+            seen = films(self.model, data, passed.patches, passed.beliefs.z)
+            metrics |= adversary.update(seen, step)
         return passed.losses, passed.beliefs, metrics | passed.metrics
+
+    def _teacher(self) -> AimeWorldModel | None:
+        """The averaged copy, if the model learns from it: only read, never written."""
+        return cast("AimeWorldModel", self.ema.module) if self.model.config.weights.gram else None
 
     def restart_average(self) -> None:
         """Makes the averaged copy equal to the model, after its data-dependent start."""
@@ -71,10 +87,12 @@ class WorldModelLearner:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything but the model's own weights, as flat tensors."""
+        adversary = {} if self.adversary is None else self.adversary.state_dict()
         return join(
             optimizer=self.optimizer.state_dict(),
             balancer=self.balancer.state_dict(),
             ema=self.ema.state_dict(),
+            adversary=adversary,
         )
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -82,6 +100,8 @@ class WorldModelLearner:
         self.optimizer.load_state_dict(part(state, "optimizer"))
         self.balancer.load_state_dict(part(state, "balancer"))
         self.ema.load_state_dict(part(state, "ema"))
+        if self.adversary is not None:
+            self.adversary.load_state_dict(part(state, "adversary"))
 
 
 class BehaviourLearner:

@@ -14,7 +14,7 @@ frames, where one attention over all T·N tokens has (T·N)².
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -227,7 +227,7 @@ class TemporalDiscriminator(nn.Module):
             tokens = tokens + self.times[:length]
         mask, keep = _visible(films, is_first, sequence_lengths)
         for block in self.over_time:
-            tokens = block.over_time(tokens, mask, self.positions)
+            tokens = cast("SpectralBlock", block).over_time(tokens, mask, self.positions)
             features.append(tokens)
         temporal = self.temporal_head(tokens)
         return TemporalJudgement(spatial, temporal, features, keep)

@@ -20,6 +20,7 @@ from aime_agent.perception.causal_perceiver import CausalPerceiverIOConfig
 from aime_agent.representation.dpgmm_prior import DPGMMPriorConfig
 from aime_agent.representation.vae_decoder import VAEDecoderConfig
 from aime_agent.representation.vae_encoder import VAEEncoderConfig
+from aime_agent.world_model.adversarial import AdversarialConfig
 from aime_agent.world_model.ranges import check_ranges
 
 
@@ -131,6 +132,11 @@ class WorldModelConfig:
     """Fields of `SlotFilterConfig`."""
     attention_prior: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `AttentionPriorConfig`."""
+    adversarial: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `AdversarialConfig`. The task is on where ``weights.generator`` or
+    ``weights.feature_matching`` is above 0."""
+    gram_every: int = 8
+    """The Gram loss, if ``weights.gram`` is above 0, is taken on every n-th frame."""
 
     def __post_init__(self) -> None:
         if self.context not in (known := ("predicted", "observed", "none")):
@@ -150,7 +156,15 @@ class WorldModelConfig:
                 "WorldModelConfig.likelihood must be 'mse' or 'logistic', "
                 f"found {self.likelihood!r}"
             )
+        self._check_adversarial()
         self._check_balancer()
+
+    def _check_adversarial(self) -> None:
+        if self.adversarial and not self.adversarial_on:
+            raise ConfigError(
+                f"WorldModelConfig.adversarial has settings ({sorted(self.adversarial)}), but the "
+                "task is off: set weights.generator or weights.feature_matching above 0"
+            )
 
     def _check_balancer(self) -> None:
         if self.balancer is None:
@@ -174,6 +188,11 @@ class WorldModelConfig:
     def top_dim(self) -> int:
         """Width of the latents that the mixture is over: all of z without a second level."""
         return self.latent_dim - self.hierarchy
+
+    @property
+    def adversarial_on(self) -> bool:
+        """Whether discriminators are built and judge what the decoder makes."""
+        return self.weights.generator > 0 or self.weights.feature_matching > 0
 
     @property
     def recurrent_context_dim(self) -> int:
@@ -292,6 +311,12 @@ class WorldModelConfig:
                 f"model carries a goal, found {config.goal_dim}. Use an AttentionPrior by itself"
             )
         return config
+
+    def adversarial_config(self) -> AdversarialConfig:
+        """Settings of the discriminators, as wide as the trunk."""
+        width = self.base_channels
+        sized = AdversarialConfig(ndf=width, units=4 * width, patch_size=4 * self.patch)
+        return override(sized, **self.adversarial)
 
     def slot_decoder_config(self) -> SlotDecoderConfig:
         """Settings of the auxiliary slot decoder."""

@@ -6,7 +6,8 @@ bits outside the log-sum:
     KL = max(f, U(sg q ‖ p)) + 0.1 max(f, U(q ‖ sg p)),   U_τ = −τ log Σ_k π_k exp(−KL_k/τ)
 
 Consistency: k open-loop prior steps from every n-th frame with the true actions, the same U
-against the stopped posterior.
+against the stopped posterior. Gram (optional): similarities between places in the trunk's maps
+against those of a slow copy of the model (Siméoni et al., 2025).
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from aime_agent.functional.regularizers import (
     balanced_attention_kl,
+    gram_loss,
     map_movement,
     movement_huber,
     slot_diversity,
@@ -206,6 +208,33 @@ def slot_pixels(
     if c.slot_motion:
         squared = squared * motion_weights(data, chosen, c.slot_motion)[:, where]
     return (0.5 * model.pixels.precision * squared.sum(-1) * (total / count)).mean()
+
+
+def gram_term(
+    model: "AimeWorldModel", teacher: "AimeWorldModel", data: SequenceData
+) -> Float[Tensor, ""]:
+    """Gram loss of the trunk's three maps, summed, on every n-th frame.
+
+    Args:
+        model: The student, which gets the gradient.
+        teacher: Its running average; it is read without a graph.
+        data: The sequence.
+    """
+    every, length = model.config.gram_every, data.actions.shape[1]
+    n = torch.arange(data.is_first.numel(), device=data.actions.device)
+    frames = data.observations.flatten(0, 1)[n[(n // length + n) % every == 0]]
+    mine = model.trunk(model.pixels.encoder_input(frames))
+    with torch.no_grad():
+        theirs = teacher.trunk(teacher.pixels.encoder_input(frames))
+    pairs = ([_places(x) for x in maps] for maps in zip(mine, theirs, strict=True))
+    return torch.stack([gram_loss(student, known) for student, known in pairs]).sum()
+
+
+def _places(maps: Float[Tensor, "N C H W"], most: int = 8) -> Float[Tensor, "N M C"]:
+    """Flattens maps to at most 64 places: a Gram matrix has the square of that."""
+    if max(maps.shape[-2:]) > most:
+        maps = F.adaptive_avg_pool2d(maps, most)
+    return maps.flatten(2).mT
 
 
 @torch.no_grad()

@@ -35,7 +35,14 @@ from aime_agent.representation.ladder import LatentLadder
 from aime_agent.representation.vae_decoder import VAEDecoder
 from aime_agent.representation.vae_encoder import VAEEncoder
 from aime_agent.shapes import validate_shape
-from aime_agent.world_model import generation, imagination, inference, reading, sequence
+from aime_agent.world_model import (
+    adversarial,
+    generation,
+    imagination,
+    inference,
+    reading,
+    sequence,
+)
 from aime_agent.world_model.config import WorldModelConfig
 from aime_agent.world_model.pretrained import load_pretrained, save_pretrained
 from aime_agent.world_model.seeds import seed_config
@@ -71,6 +78,7 @@ class AimeWorldModel(nn.Module):
     forward_sequence = sequence.forward_sequence
     compute_total_loss = sequence.compute_total_loss
     fit = sequence.fit
+    make_discriminators = adversarial.make_discriminators
     encode = sequence.encode
     extract_context = sequence.extract_context
     sequence = sequence.checked_sequence

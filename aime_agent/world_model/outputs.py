@@ -86,6 +86,8 @@ class WorldModelOutput(Mapping[str, Any]):
 
 
 def _why_not(key: str) -> str:
+    if key == "gram_enc":
+        return " needs a slow copy of the model: compute_total_loss(..., teacher=EMA(model).module)"
     if key in _LOSSES:
         return (
             " is a loss that this pass did not compute: its pillar is switched off, or call "
@@ -171,6 +173,7 @@ _LOSSES: Mapping[str, Callable[[Mapping[str, Tensor]], Any]] = {
     "attention_losses": lambda t: [t["attention_kl"]],
     # An entropy, to be maximised: subtracting it adds the usage loss.
     "cluster_entropies": lambda t: [-t["usage"]],
+    "gram_enc": lambda t: [t["gram"]],
     "attention_diversity_losses": lambda t: [t["diversity"]],
     "dynamics_loss": lambda t: t["movement"],
     "attention_dynamics_loss": lambda t: t["movement"],
@@ -182,6 +185,7 @@ _LOSSES: Mapping[str, Callable[[Mapping[str, Tensor]], Any]] = {
 """Seed key → what it reads in a pass with losses."""
 
 _NEEDS: Mapping[str, Set[str]] = {
+    "gram_enc": {"gram"},
     "attention_losses": {"attention_kl"},
     "dynamics_loss": {"movement"},
     "attention_dynamics_loss": {"movement"},
@@ -196,7 +200,6 @@ _NEEDS: Mapping[str, Set[str]] = {
 _ABSENT: Mapping[str, str] = {
     "mdl_params": "the likelihood is a Gaussian or one logistic (`likelihood`), not a mixture of "
     "logistics; its mean is 'reconstructions'",
-    "gram_enc": "this model has no Gram loss against an EMA teacher",
     "perceiver_perceptual_loss": "the tokenizer is trained on pixels, without a perceptual network; "
     "see terms['token_reconstruction']",
 }

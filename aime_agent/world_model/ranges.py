@@ -34,6 +34,7 @@ LEAST: Mapping[str, int] = {
     "slot_decoder_units": 1,
     "slot_every": 1,
     "slot_pixels": 1,
+    "gram_every": 1,
 }
 """Whole numbers and the least of each."""
 

@@ -2,8 +2,8 @@
 
 Three styles of constructor occur in them; all of their names work here. A keyword becomes one or
 more paths, ``field`` or ``group.field``, so a size that pillars share is the model's wherever it was
-written. Names that mean something which lives elsewhere (a learning rate) or nowhere (layers of a
-discriminator) raise and say so; ``device`` is accepted and ignored: move the model instead.
+written. Names that mean something which lives elsewhere (a learning rate) or nowhere (noise on slot
+coordinates) raise and say so; ``device`` is accepted and ignored: move the model instead.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,6 +31,9 @@ PATHS: Mapping[str, tuple[str, ...]] = {
     "num_encoder_perceiver_layers": ("perceiver.num_encoder_layers",),
     "num_perceiver_heads": ("perceiver.num_attention_heads",),
     "context_window_size": ("perceiver.window",),
+    "img_disc_layers": ("adversarial.num_layers",),
+    "disc_num_heads": ("adversarial.num_heads",),
+    "patch_size": ("adversarial.patch_size",),
     "dropout": ("perceiver.dropout", "attention_prior.dropout"),
 }
 """Seed keyword → the settings it means."""
@@ -43,7 +46,15 @@ GROUPS: Mapping[str, str] = {
     "rgb_config": "rgb",
     **{
         name: name
-        for name in ("perceiver", "encoder", "decoder", "slots", "attention_prior", "rgb")
+        for name in (
+            "perceiver",
+            "encoder",
+            "decoder",
+            "slots",
+            "attention_prior",
+            "adversarial",
+            "rgb",
+        )
     },
 }
 """Keyword whose value is a dictionary → the group of settings it belongs to."""
@@ -92,12 +103,8 @@ ELSEWHERE: Mapping[str, str] = {
 }
 """Keywords of the training → where they are set."""
 
-_DISCRIMINATOR = "it belongs to a discriminator, which this model does not have"
 _STREAM = "it belongs to AttentionPosterior; here slots are filtered over time"
 ABSENT: Mapping[str, str] = {
-    "img_disc_layers": _DISCRIMINATOR,
-    "disc_num_heads": _DISCRIMINATOR,
-    "patch_size": f"{_DISCRIMINATOR}; the patches of trunk and decoder are `patch`",
     "weight_decay": "the optimiser takes it: make_optimizer(..., weight_decay=...)",
     "perceiver_lr_multiplier": "all pillars share one learning rate",
     "slots.attention_fusion_mode": f"{_STREAM} and fused with the prediction by a learned gate",
@@ -112,6 +119,7 @@ _WEIGHTS = {
     "lambda_recon": "reconstruction",
     "lambda_att_dyn": "movement",
     "lambda_diversity": "diversity",
+    "lambda_gram": "gram",
 }
 
 
@@ -136,19 +144,27 @@ def seed_config(config: WorldModelConfig, given: Mapping[str, Any]) -> WorldMode
     return override(config, **changes)
 
 
-def seed_weights(weights: LossWeights, given: Mapping[str, float]) -> LossWeights:
+def seed_weights(
+    weights: LossWeights, given: Mapping[str, float], has_teacher: bool = False
+) -> LossWeights:
     """Applies the seeds' loss weights (or fields of `LossWeights`).
 
     Raises:
-        ConfigError: a name is unknown, or names the Gram loss, which this model does not have.
+        ConfigError: a name is unknown, or weighs a term that this pass cannot have.
     """
-    if given.get("lambda_gram"):
-        raise ConfigError(
-            "lambda_gram weighs a Gram loss against an EMA teacher, which this model does not "
-            "have: leave it out, or pass 0"
-        )
-    known = {k: v for k, v in given.items() if k != "lambda_gram"}
-    return override(weights, **{_WEIGHTS.get(k, k): v for k, v in known.items()})
+    for name in ("lambda_gram", "gram"):
+        if given.get(name) and not has_teacher:
+            raise ConfigError(
+                f"{name} weighs a Gram loss against a slow copy of the model: pass it as teacher= "
+                "(EMA(model).module), or leave the weight out"
+            )
+    for name in ("generator", "feature_matching"):
+        if given.get(name):
+            raise ConfigError(
+                f"{name} weighs what discriminators say, and this pass has none: set it in the "
+                "model's config (weights) and call fit(..., discriminators=...)"
+            )
+    return override(weights, **{_WEIGHTS.get(k, k): v for k, v in given.items()})
 
 
 def _paths(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -16,8 +16,9 @@ from aime_agent.optimization.loss_aggregator import TaskLosses, combine
 from aime_agent.perception.causal_perceiver import MixerCache
 from aime_agent.representation.dpgmm_prior import MixturePrior
 from aime_agent.shapes import validate_shape
+from aime_agent.world_model.adversarial import Discriminators, adversarial_terms
 from aime_agent.world_model.diagnostics import diagnose
-from aime_agent.world_model.losses import SequenceData, sequence_terms
+from aime_agent.world_model.losses import SequenceData, gram_term, sequence_terms
 from aime_agent.world_model.outputs import WorldModelOutput
 from aime_agent.world_model.seeds import seed_weights
 from aime_agent.world_model.state import (
@@ -51,6 +52,8 @@ class FitPass(NamedTuple):
     losses: TaskLosses
     beliefs: Belief
     metrics: dict[str, Tensor]
+    patches: Float[Tensor, "N P h w"]
+    """Decoded frames in patch space, centred, without a graph: what discriminators learn from."""
 
 
 def filter_sequence(
@@ -114,7 +117,12 @@ def pass_over(
 
 
 def fit(
-    model: "AimeWorldModel", data: SequenceData, beta: float = 1.0, tau: float = 1.0
+    model: "AimeWorldModel",
+    data: SequenceData,
+    beta: float = 1.0,
+    tau: float = 1.0,
+    discriminators: Discriminators | None = None,
+    teacher: "AimeWorldModel | None" = None,
 ) -> FitPass:
     """One training pass with sampled latents and codebook learning; the caller does the rest.
 
@@ -123,13 +131,26 @@ def fit(
         data: The batch.
         beta: Weight of the KL terms.
         tau: Temperature of the KL bound.
+        discriminators: Judge the decoded frames: the adversarial task. They do not learn here.
+        teacher: Slow copy of the model, for the Gram loss; it is only read.
     """
     passed = pass_over(model, data, sample=True, update_codebook=True)
     terms, kl = sequence_terms(model, data, passed, tau)
+    judged: dict[str, Tensor] = {}
+    if teacher is not None:
+        terms["gram"] = gram_term(model, teacher, data)
+    if discriminators is not None:
+        pixels = terms["reconstruction"].mean()
+        latents = passed.beliefs.z
+        more, judged = adversarial_terms(
+            model, discriminators, data, passed.patches, latents, pixels
+        )
+        terms |= more
     losses = combine(terms, model.config.weights, beta, model.config.control_task)
     metrics = {
         **{f"loss/{k}": v.detach() for k, v in losses.terms.items()},
         **diagnose(passed, data),
+        **judged,
     }
     metrics["kl_bound"] = kl.mean()
     nats = losses.terms["reconstruction"].detach()
@@ -138,13 +159,20 @@ def fit(
     else:
         metrics["bits_per_dimension"] = bits_per_dimension(nats, model.pixels.mean.numel())
     detached = map_tree(lambda x: x.detach(), passed.beliefs)
-    return FitPass(losses, detached, metrics)
+    return FitPass(losses, detached, metrics, passed.patches.detach())
 
 
-def run_sequence(model: "AimeWorldModel", data: SequenceData, losses: bool) -> WorldModelOutput:
+def run_sequence(
+    model: "AimeWorldModel",
+    data: SequenceData,
+    losses: bool,
+    teacher: "AimeWorldModel | None" = None,
+) -> WorldModelOutput:
     """What `forward_sequence` returns: everything about a sequence, losses if asked for."""
     passed = pass_over(model, data, sample=model.training)
     terms = sequence_terms(model, data, passed, 1.0)[0] if losses else {}
+    if teacher is not None:
+        terms["gram"] = gram_term(model, teacher, data)
     beliefs, c = passed.beliefs, model.config
     frames = unpatchify(passed.patches, c.patch, (c.image_size, c.image_size))
     view = model.attend(beliefs)
@@ -192,6 +220,7 @@ def compute_total_loss(
     rewards: Float[Tensor, "..."] | None = None,
     terminated: Bool[Tensor, "..."] | None = None,
     is_first: Bool[Tensor, "B T"] | None = None,
+    teacher: "AimeWorldModel | None" = None,
     **weights: float,
 ) -> tuple[dict[str, Tensor], WorldModelOutput]:
     """Returns ``(losses, outputs)``: named scalars with ``total`` and one entry per task.
@@ -203,8 +232,9 @@ def compute_total_loss(
         rewards: r_t that arrived with o_t, ``[B, T]``; without them the reward head does not learn.
         terminated: Whether o_t is an end, ``[B, T]``; without it the continuation head does not learn.
         is_first: Where episodes begin; by default at t = 0 only.
-        **weights: ``beta, entropy_weight, lambda_recon, lambda_att_dyn``, or any field of
-            `LossWeights`.
+        teacher: Slow copy of the model (``EMA(model).module``), for the Gram loss.
+        **weights: ``beta, entropy_weight, lambda_recon, lambda_att_dyn, lambda_gram``, or any
+            field of `LossWeights`. The adversarial terms need discriminators: see `fit`.
     """
     data = model.sequence(observations, actions, is_first)
     data = data._replace(
@@ -212,8 +242,8 @@ def compute_total_loss(
         terminated=_per_frame(data, terminated, "terminated"),
     )
     beta = weights.pop("beta", 1.0)
-    outputs = run_sequence(model, data, losses=True)
-    chosen = seed_weights(model.config.weights, weights)
+    chosen = seed_weights(model.config.weights, weights, teacher is not None)
+    outputs = run_sequence(model, data, losses=True, teacher=teacher)
     losses = combine(outputs.terms, chosen, beta, model.config.control_task)
     named = {**losses.public(), **losses.terms, **losses.tasks, "total": losses.total}
     return named, outputs

@@ -23,8 +23,17 @@ SETTINGS = {
     "image_every": 3,
     "image_size": 32,
     "threads": 1,
-    "world_model": {"use_rgb": True},
-    "agent": {"dream_starts": 4, "horizon": 3, "actor_units": 16, "augment": "zoom"},
+    "world_model": {
+        "use_rgb": True,
+        "weights": {"generator": 0.1, "feature_matching": 0.1, "gram": 0.05},
+    },
+    "agent": {
+        "dream_starts": 4,
+        "horizon": 3,
+        "actor_units": 16,
+        "augment": "zoom",
+        "schedule": {"adversarial_fraction": 0.0, "disc_every": 2},
+    },
 }
 
 

@@ -97,6 +97,14 @@ INSIDE = {
 }
 
 
+# Of discriminators, which are built beside the model: keyword → setting and a value for it.
+DISCRIMINATOR = {
+    "img_disc_layers": ("num_layers", 2),
+    "disc_num_heads": ("num_heads", 2),
+    "patch_size": ("patch_size", 8),
+}
+
+
 def build(**keywords):
     torch.manual_seed(0)
     return DPGMMVariationalRecurrentAutoencoder(TINY, **keywords)
@@ -250,6 +258,17 @@ def test_device_is_ignored():
     assert size(device="cuda") == UNCHANGED
 
 
+@pytest.mark.parametrize("name", DISCRIMINATOR)
+def test_discriminator_keyword_sizes_what_is_built_beside_the_model(name):
+    field, value = DISCRIMINATOR[name]
+    with pytest.raises(ConfigError, match="the task is off"):
+        build(**{name: value})
+    model = build(**{name: value}, weights={"generator": 0.1})
+    assert getattr(model.make_discriminators().config, field) == value
+    same = build(adversarial={field: value}, weights={"generator": 0.1})
+    assert model.config == same.config
+
+
 def test_contradiction_is_named():
     with pytest.raises(ConfigError, match="num_slots is given twice, as 4 and as 5"):
         build(num_attention_slots=4, attention_config={"num_slots": 5})
@@ -294,7 +313,8 @@ def test_bad_keyword_is_named(change, text):
 
 
 def test_every_known_keyword_is_tested_here():
-    others = {"num_perceiver_heads", "dropout", "rgb_config", "rgb"}
+    others = {"num_perceiver_heads", "dropout", "rgb_config", "rgb", "adversarial"}
+    others |= set(DISCRIMINATOR)
     assert {*seeds.PATHS, *seeds.GROUPS} - others <= set(SIZES)
     assert set(seeds.SHARED) - {"patch"} <= {f.name for f in fields(WorldModelConfig)} & set(SIZES)
 

@@ -22,7 +22,7 @@ from aime_agent.world_model.losses import (
 )
 from aime_agent.world_model.state import bare_belief
 
-OURS = {name for name, term in TERMS.items() if term.task != "adversarial"}
+OURS = {n for n, term in TERMS.items() if term.task != "adversarial" and n != "gram"}
 
 
 def losses_of(world, film, **kw):
