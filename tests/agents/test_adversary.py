@@ -39,8 +39,9 @@ def test_update_moves_discriminators_and_leaves_no_gradient(begin, batch):
     before = weights(judges)
     metrics = agent.update(batch, 0)
     agent.update(batch, 1)
-    still = [k for k, v in judges.named_parameters() if torch.equal(v, before[k])]
-    assert not still
+    still = {k for k, v in judges.named_parameters() if torch.equal(v, before[k])}
+    # Inside the hinge's margins the slopes of real and made logits cancel for a common shift.
+    assert still <= {"image.to_logit.bias"}
     assert not judges.training
     assert all(p.grad is None for p in judges.parameters())
     wanted = {"disc_loss", "warmup", "generator", "feature_matching", "scale_generator"}
@@ -136,7 +137,7 @@ def test_optimiser_settings_act(begin, batch):
         start = weights(agent.learner.adversary.discriminators)
         agent.update(batch, 0)
         now = weights(agent.learner.adversary.discriminators)
-        name = "image.to_logit.bias"
+        name = "image.layers.0.bias"
         found.append(float((now[name] - start[name]).abs().max()))
     assert found[0] == pytest.approx(2e-4, rel=0.01)
     assert found[1] == pytest.approx(1e-2, rel=0.01)
