@@ -59,6 +59,7 @@ TERMS: Mapping[str, Term] = MappingProxyType(
         "slot_transition": Term("slot_transition_loss", "predictive", 1.0),
         "slot_reconstruction": Term("slot_reconstruction_loss", "predictive", 1.0),
         "diversity": Term("attention_diversity", "predictive", 0.05),
+        "attention_target": Term("attention_target_loss", "predictive", 1.0),
         "generator": Term("generator_loss", "adversarial", 0.0),
         "feature_matching": Term("feature_matching_loss", "adversarial", 0.0),
     }
@@ -91,6 +92,7 @@ class LossWeights:
     slot_transition: float = 1.0
     slot_reconstruction: float = 1.0
     diversity: float = 0.05
+    attention_target: float = 1.0
     generator: float = 0.0
     feature_matching: float = 0.0
 

@@ -98,6 +98,9 @@ class WorldModelConfig:
     likelihood: Literal["mse", "logistic"] = "mse"
     """``logistic``: a discretised logistic of 8-bit pixels with a learned scale per channel; then
     ``frame_energy`` weighs the auxiliary decoders alone."""
+    attention_target: Literal["none", "change"] = "none"
+    """What teaches the slots' map where to look: ``none`` of its own (it learns from what the
+    glimpse tells the posterior), or ``change`` (`aime_agent.functional.saliency`)."""
     consistency_steps: int = 3
     """Open-loop steps of the consistency loss; 0 turns it off."""
     consistency_every: int = 8
@@ -158,6 +161,19 @@ class WorldModelConfig:
             )
         self._check_adversarial()
         self._check_balancer()
+        self._check_objects()
+
+    def _check_objects(self) -> None:
+        if self.attention_target not in ("none", "change"):
+            raise ConfigError(
+                "WorldModelConfig.attention_target must be 'none' or 'change', "
+                f"found {self.attention_target!r}"
+            )
+        if self.attention_target != "none" and not (self.use_attention and self.use_slots):
+            raise ConfigError(
+                "WorldModelConfig.attention_target needs use_attention and use_slots, found "
+                f"{self.use_attention} and {self.use_slots}"
+            )
 
     def _check_adversarial(self) -> None:
         if self.adversarial and not self.adversarial_on:

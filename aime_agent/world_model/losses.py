@@ -19,12 +19,14 @@ from torch.nn import functional as F
 
 from aime_agent.functional.regularizers import (
     balanced_attention_kl,
+    categorical_kl,
     gram_loss,
     map_movement,
     movement_huber,
     slot_diversity,
     slot_transition_error,
 )
+from aime_agent.functional.saliency import change_maps
 from aime_agent.functional.spatial import coordinate_grid
 from aime_agent.layers.conv import patchify
 from aime_agent.representation.dpgmm_prior import MixturePrior
@@ -261,6 +263,17 @@ def motion_weights(
     return (1 + strength * share) / (1 + strength)
 
 
+def attention_target(
+    model: "AimeWorldModel", data: SequenceData, beliefs: Belief
+) -> Float[Tensor, "B T"]:
+    """KL(S ‖ A_slots): what changes teaches where to look, frame by frame, in nats."""
+    if beliefs.log_evidence is None:
+        raise ValueError("beliefs: inferred maps are needed, found none")
+    side = model.config.attention_resolution
+    target = change_maps(data.observations, model.pixels.mean, data.is_first, side)
+    return categorical_kl(target, beliefs.log_evidence)
+
+
 def sequence_terms(
     model: "AimeWorldModel", data: SequenceData, passed: "Filtered", tau: float
 ) -> tuple[dict[str, Tensor], Float[Tensor, "B T"]]:
@@ -286,4 +299,6 @@ def sequence_terms(
         terms |= perceiver_terms(model, data, passed.tokens, beliefs.context)
     if c.consistency_steps and data.actions.shape[1] > c.consistency_steps:
         terms["consistency"] = consistency_loss(model, beliefs, data)
+    if c.attention_target == "change":
+        terms["attention_target"] = attention_target(model, data, beliefs)
     return terms, bound

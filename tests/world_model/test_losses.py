@@ -9,6 +9,7 @@ from laws import every_parameter_gets_gradient
 from torch.testing import assert_close
 
 from aime_agent.errors import ConfigError, ShapeError
+from aime_agent.functional.saliency import change_maps
 from aime_agent.optimization.loss_aggregator import TASKS, TERMS
 from aime_agent.representation.mixture import MixturePrior, usage_gap
 from aime_agent.world_model.losses import (
@@ -22,7 +23,8 @@ from aime_agent.world_model.losses import (
 )
 from aime_agent.world_model.state import bare_belief
 
-OURS = {n for n, term in TERMS.items() if term.task != "adversarial" and n != "gram"}
+OPTIONAL = {"attention_target", "gram"}
+OURS = {name for name, term in TERMS.items() if term.task != "adversarial"} - OPTIONAL
 
 
 def losses_of(world, film, **kw):
@@ -312,3 +314,39 @@ def test_slot_motion_acts_on_the_slot_loss_where_something_moves(make, film):
 def test_negative_slot_motion_is_named(make):
     with pytest.raises(ConfigError, match=r"slot_motion must be at least 0, found -1"):
         make(slot_motion=-1.0)
+
+
+def test_attention_target_is_the_distance_to_what_changes(make, film):
+    world = make(attention_target="change")
+    out = world.compute_total_loss(film.frames, film.actions, is_first=film.first)
+    target = change_maps(film.frames, world.pixels.mean, film.first, 8)
+    seen = out[1].beliefs.log_evidence.exp() * 0.99 + 0.01 / 64
+    by_hand = (target * (target.clamp_min(1e-30).log() - seen.log())).sum((-2, -1)).mean()
+    assert_close(out[0]["attention_target"], by_hand)
+
+
+def test_attention_target_teaches_slots_and_nothing_that_dreams(make, film):
+    world = make(attention_target="change")
+    losses, _ = world.compute_total_loss(film.frames, film.actions, is_first=film.first)
+    losses["attention_target"].backward()
+    touched = {n.split(".")[0] for n, p in world.named_parameters() if p.grad is not None}
+    assert {"slots", "trunk"} <= touched
+    assert touched.isdisjoint({"decoder", "prior", "attention_prior", "slot_decoder"})
+
+
+def test_attention_target_turns_the_map_to_what_moves(make):
+    """One square walks over a still picture; forty steps of the term alone find it."""
+    world = make(scale=0, attention_target="change").train()
+    frames = torch.full((1, 4, 3, 32, 32), 0.5).double()
+    for t in range(4):
+        frames[0, t, :, 8:16, 4 * t + 4 : 4 * t + 12] = 1.0
+    actions = torch.zeros(1, 4, 2).double()
+    optimizer = torch.optim.Adam([*world.slots.parameters(), *world.trunk.parameters()], lr=0.01)
+    found = []
+    for _ in range(40):
+        losses, _ = world.compute_total_loss(frames, actions)
+        optimizer.zero_grad()
+        losses["attention_target"].backward()
+        optimizer.step()
+        found.append(losses["attention_target"].item())
+    assert found[-1] < 0.5 * found[0]

@@ -223,6 +223,10 @@ def test_retrieval_needs_slots(make, film):
     [
         ({"multi_resolution": True, "use_slots": False}, "multi_resolution needs use_slots"),
         ({"balancer": "mgda", "rgb": {"mu": 0.5}}, r"rgb must be empty with balancer 'mgda'"),
+        (
+            {"attention_target": "change", "use_attention": False},
+            "attention_target needs use_attention and use_slots, found False and True",
+        ),
     ],
 )
 def test_setting_that_cannot_act_is_named(settings, words):
@@ -235,6 +239,7 @@ def test_setting_that_cannot_act_is_named(settings, words):
     [
         ("balancer", "upgrd", r"balancer 'upgrd' is unknown.*'upgrad'"),
         ("likelihood", "gauss", r"likelihood must be 'mse' or 'logistic', found 'gauss'"),
+        ("attention_target", "faces", r"must be 'none' or 'change', found 'faces'"),
     ],
 )
 def test_unknown_choice_names_the_nearest(field, value, words):
