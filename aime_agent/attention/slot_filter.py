@@ -4,7 +4,7 @@
     transition  s^ = s + MLP(FiLM_h(LN(s)) [+ attention over slots])    identity by index
     correct     s = iterate(s^, k, v);   on first frames s^ = learned queries
                 [s ← s in the order nearest to s^]         identity by matching, an option
-    attention   A = Σ_s π_s M_s / Σ_n M_sn,  π = softmax_s(w·s);   glimpse = Σ_n A(n) g(n)
+    attention   A = Σ_s π_s M_s^p / Σ_n M_sn^p,  π = softmax_s(w·s);   glimpse = Σ_n A(n) g(n)
     fuse        log A = γ log A_slots + (1 - γ) log A^ - log Z,  γ = σ(gate)
 
 In a dream ``transition`` alone gives the slots. Letters: B batch, N frames, L = R² cells,
@@ -93,6 +93,9 @@ class SlotFilterConfig:
     identity: Literal["index", "matched"] = "index"
     """What makes a slot the one of the last frame: its place, or the nearest prediction in the
     cheapest matching of all (Hungarian), which undoes swaps."""
+    map_power: float = 1.0
+    """p of A = Σ_s π_s M_s^p / Σ_n M_sn^p. Above 1 maps are sharper: shares of a softmax have tails,
+    and over a large background these outweigh a small object."""
     gate: Literal["scalar", "state"] = "scalar"
     """Whether the fusion gate is one number or depends on the recurrent state."""
 
@@ -105,6 +108,10 @@ class SlotFilterConfig:
         if self.identity not in ("index", "matched"):
             raise ConfigError(
                 f"SlotFilterConfig.identity must be 'index' or 'matched', found {self.identity!r}"
+            )
+        if not 1 <= self.map_power < float("inf"):
+            raise ConfigError(
+                f"SlotFilterConfig.map_power must be in [1, inf), found {self.map_power}"
             )
         for name in ("first_iterations", "feature_channels", "token_channels", "hidden_dim"):
             if getattr(self, name) < 1:
@@ -219,11 +226,18 @@ class SlotFilter(nn.Module):
             is_first: Where an episode begins.
         """
         slots, responsibilities = self.bind(slots_hat, tokens, is_first)
-        share = self.score(slots).softmax(1) / (responsibilities.sum(-1, keepdim=True) + _FLOOR)
-        attention = torch.bmm(share.mT, responsibilities)
+        sharp = self._sharpened(responsibilities)
+        share = self.score(slots).softmax(1) / (sharp.sum(-1, keepdim=True) + _FLOOR)
+        attention = torch.bmm(share.mT, sharp)
         glimpse = torch.bmm(attention, tokens.glimpse_values).squeeze(1)
         side = self.config.attention_resolution
         return SlotResult(slots, responsibilities, attention.view(-1, side, side), glimpse)
+
+    def _sharpened(self, shares: Float[Tensor, "B S L"]) -> Float[Tensor, "B S L"]:
+        """Returns shares to the p-th power, each slot's over its largest: none underflows."""
+        if self.config.map_power == 1:
+            return shares
+        return (shares / (shares.amax(-1, keepdim=True) + _FLOOR)) ** self.config.map_power
 
     def read(self, responsibilities: Float[Tensor, "*batch S L"]) -> SlotRead:
         """Returns maps, centres and masses of any number of frames."""

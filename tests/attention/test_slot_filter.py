@@ -55,6 +55,24 @@ def test_glimpse_is_read_under_the_map():
     assert_close(out.glimpse, expected)
 
 
+def test_map_power_by_hand_and_sharper():
+    plain, sharp = step(make()), step(make(map_power=3.0))
+    assert_close(sharp.responsibilities, plain.responsibilities)
+    net = make()
+    share = net.score(sharp.slots).softmax(1)
+    cubed = sharp.responsibilities**3
+    expected = (share * cubed / cubed.sum(-1, keepdim=True)).sum(1)
+    assert_close(sharp.attention.flatten(1), expected, atol=1e-7, rtol=1e-6)
+    assert (map_entropy(sharp.attention) < map_entropy(plain.attention)).all()
+
+
+def test_sharp_map_of_a_slot_that_owns_next_to_nothing_sums_to_one(monkeypatch):
+    net = make(map_power=4.0)
+    own = net.bind(net.initial_slots(4), net.tokens(features(net)), torch.ones(4).bool())[1]
+    monkeypatch.setattr(net, "bind", lambda *_: (net.initial_slots(4), own * 1e-4))
+    assert_close(step(net).attention.sum((-2, -1)), torch.ones(4).double(), atol=1e-3, rtol=0)
+
+
 def test_transition_keeps_identity_by_index():
     net, order = make(set_attention=True), [2, 0, 1]
     slots = torch.randn(4, 3, 8).double()
@@ -183,6 +201,7 @@ def test_entropy_below_one_nat_can_be_learned():
     ("change", "text"),
     [
         ({"first_iterations": 0}, "first_iterations must be at least 1, found 0"),
+        ({"map_power": 0.5}, "map_power must be in .1, inf., found 0.5"),
         ({"attention_resolution": 1}, "attention_resolution must be at least 2"),
         ({"num_slots": 0}, "num_slots"),
         ({"slots": 3}, "num_slots"),
