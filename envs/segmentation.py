@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 import gymnasium
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
-from jaxtyping import Int, Int32
+from jaxtyping import Int, Int32, Integer
 
 from aime_agent.envs import gl
 from aime_agent.errors import ConfigError
@@ -63,7 +63,9 @@ class Parts:
             case _:
                 raise ConfigError(f"level must be one of {LEVELS}, found {level!r}")
 
-    def labels(self, bodies: Int[np.ndarray, "*shape"], level: str) -> Int32[np.ndarray, "*shape"]:
+    def labels(
+        self, bodies: Integer[np.ndarray, "*shape"], level: str
+    ) -> Int32[np.ndarray, "*shape"]:
         """Returns a picture of body ids at another level."""
         return self.table(level)[bodies]
 

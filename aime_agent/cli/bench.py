@@ -4,22 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
 from aime_agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from aime_agent.training.bench.queue import Finished
 
-SUBJECTS = ("world-model",)
-
 
 @dataclass(frozen=True, kw_only=True)
 class BenchArgs:
     """Compare the world model's arms on stored episodes; start it again and it goes on."""
 
-    subject: Positional[Annotated[str, arg(metavar="SUBJECT")]]
-    """What to compare: world-model."""
     tasks: str = "cartpole-swingup,walker-walk"
     """Suite tasks, comma-separated."""
     arms: str = "all"
@@ -52,8 +48,6 @@ class BenchArgs:
 
 def bench(args: BenchArgs) -> int:
     """Runs what is not done yet; 1 if a job failed."""
-    if args.subject not in SUBJECTS:
-        raise ConfigError(f"bench takes world-model, found {args.subject!r}")
     if args.jobs < 1:
         raise ConfigError(f"--jobs must be at least 1, found {args.jobs}")
     if args.pages_only and args.page is None:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from aime_agent.cli.bench import BenchArgs, bench
+from aime_agent.cli.checks import check_device, check_task
 from aime_agent.cli.options import (
     Args,
+    BenchObjectsArgs,
     DoctorArgs,
     EvalArgs,
     QuickstartArgs,
@@ -17,7 +19,8 @@ from aime_agent.cli.options import (
     given,
     settings,
 )
-from aime_agent.errors import CheckpointError, ConfigError, nearest
+from aime_agent.cli.runs import load, run_home
+from aime_agent.errors import ConfigError, nearest
 
 Row = tuple[str, Any, bool, str]
 
@@ -26,19 +29,24 @@ def run(args: Args, argv: Sequence[str]) -> int:
     """Runs a parsed command and returns its exit code."""
     match args:
         case TrainArgs():
-            return train(args, argv)
+            code = train(args, argv)
         case EvalArgs():
-            return evaluate(args)
+            code = evaluate(args)
         case RecordArgs():
-            return record(args)
+            code = record(args)
         case DoctorArgs():
-            return doctor(args)
+            code = doctor(args)
         case BenchArgs():
-            return bench(args)
+            code = bench(args)
+        case BenchObjectsArgs():
+            from aime_agent.cli.bench_objects import bench_objects
+
+            code = bench_objects(args)
         case QuickstartArgs():
             from aime_agent.cli.quickstart import quickstart
 
-            return quickstart(args)
+            code = quickstart(args)
+    return code
 
 
 def train(args: TrainArgs, argv: Sequence[str]) -> int:
@@ -137,55 +145,6 @@ def report_lines(rows: Sequence[Row]) -> list[str]:
         if remedy and not ok:
             lines.append(f"{'':<{width + 8}}-> {remedy}")
     return lines
-
-
-def check_task(task: str) -> None:
-    """Refuses a control suite task that does not exist; Gymnasium ids are left to Gymnasium.
-
-    Raises:
-        ConfigError: the message names the nearest tasks.
-    """
-    from aime_agent.envs.suite import split_task
-
-    if "/" not in task and "-v" not in task and ":" not in task:
-        split_task(task)
-
-
-def check_device(device: str) -> None:
-    """Refuses a device that is no device or is not there."""
-    import torch
-
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        kind = ""
-    if kind not in ("cpu", "cuda"):
-        raise ConfigError(f"--device takes cpu, cuda or cuda:N, found {device!r}")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"--device {device}: torch {torch.__version__} finds no CUDA device")
-
-
-def run_home(path: str) -> Path:
-    """Returns the run folder of a run or a checkpoint.
-
-    Raises:
-        CheckpointError: there is nothing; the message names the nearest neighbours.
-    """
-    home = Path(path)
-    if not home.is_dir():
-        beside = home.parent
-        names = [str(p) for p in beside.iterdir() if p.is_dir()] if beside.is_dir() else []
-        hint = f" {nearest(str(home), names)}" if names else ""
-        raise CheckpointError(f"{path}: no such run folder or checkpoint.{hint}")
-    return home.parent.parent if home.parent.name == "checkpoints" else home
-
-
-def load(path: str, device: str) -> Any:
-    """Returns the agent of a run folder or a checkpoint."""
-    check_device(device)
-    from aime_agent.agents.aime import AimeAgent
-
-    return AimeAgent.from_pretrained(path, device=device)
 
 
 def resume_hint(argv: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import tyro
 from tyro.conf import Positional, UseAppendAction, arg
@@ -21,6 +21,7 @@ from aime_agent.errors import ConfigError, nearest
 
 PRESETS = ("tiny", "small", "base", "seed84")
 QUALITIES = ("standard", "fast", "minimal")
+PLAYERS = ("random", "agent")
 POLICIES = ("agent", "random", "zero", "untrained")
 
 _Task = Positional[Annotated[str, arg(metavar="TASK")]]
@@ -139,17 +140,47 @@ class QuickstartArgs:
     """Cut the actor's gradient on purpose: shows that the result is learned."""
 
 
-Args = TrainArgs | EvalArgs | RecordArgs | DoctorArgs | QuickstartArgs | BenchArgs
+@dataclass(frozen=True, kw_only=True)
+class BenchObjectsArgs:
+    """Measure objects: slot masks and attention of a run, or baselines, against the truth."""
+
+    run: Annotated[str | None, Positional, arg(metavar="RUN")] = None
+    """Run folder or checkpoint; None for the baselines on --task alone."""
+    task: str | None = None
+    """Suite task of the baselines; a RUN has its own."""
+    episodes: int = 20
+    """Episodes to play."""
+    steps: int = 50
+    """Frames per episode, from its beginning, 2 or more."""
+    player: Annotated[str, arg(metavar="{" + ",".join(PLAYERS) + "}")] = "random"
+    """Who plays: uniform actions, or the run's agent."""
+    seed: int = 0
+    """Chooses the episodes, and draws for the baselines."""
+    image_size: int = 64
+    """Side of the frames in pixels where no RUN says it."""
+    out: Annotated[str | None, arg(metavar="FILE.json")] = None
+    """Where to write the figures; None for RUN/evaluations/ or runs/evaluations/."""
+    picture: Annotated[str | None, arg(metavar="FILE.png")] = None
+    """Also save frames beside truth, slot masks and attention."""
+    device: str = "cpu"
+    """Where the model runs: cpu, cuda or cuda:N."""
+
+
+Args = (
+    TrainArgs | EvalArgs | RecordArgs | DoctorArgs | QuickstartArgs | BenchArgs | BenchObjectsArgs
+)
 VERBS: dict[str, type[Args]] = {
     "quickstart": QuickstartArgs,
     "train": TrainArgs,
     "eval": EvalArgs,
     "record": RecordArgs,
     "doctor": DoctorArgs,
-    "bench": BenchArgs,
+    "bench world-model": BenchArgs,
+    "bench objects": BenchObjectsArgs,
 }
-_CHOICES = {"preset": PRESETS, "render_quality": QUALITIES, "policy": POLICIES}
-_POSITIONAL = {"task", "run", "subject"}
+_CHOICES = {"preset": PRESETS, "render_quality": QUALITIES, "policy": POLICIES, "player": PLAYERS}
+GROUPS = ("bench",)
+"""First words of verbs of two words."""
 
 
 def read(argv: Sequence[str]) -> Args:
@@ -159,7 +190,7 @@ def read(argv: Sequence[str]) -> Args:
         ConfigError: something is unknown, missing or malformed; the message is one line.
         SystemExit: help was asked for and printed.
     """
-    words = list(argv) or ["--help"]
+    words = _verb_first(argv) or ["--help"]
     _check_names(words)
     refusal = io.StringIO()
     try:
@@ -232,6 +263,17 @@ def one_line(box: str) -> str:
     return " ".join(lines[:rule]) or "these arguments cannot be read"
 
 
+def _verb_first(argv: Sequence[str]) -> list[str]:
+    """Returns the words with a verb of two words as one; help on the first alone is help on all."""
+    words = list(argv)
+    if words[:1] and words[0] in GROUPS:
+        if words[1:] in (["-h"], ["--help"]):
+            return ["--help"]
+        if words[1:] and not words[1].startswith("-"):
+            return [f"{words[0]} {words[1]}", *words[2:]]
+    return words
+
+
 def _check_names(words: Sequence[str]) -> None:
     """Refuses an unknown verb or option before anything else is looked at."""
     verb = words[0]
@@ -242,13 +284,19 @@ def _check_names(words: Sequence[str]) -> None:
         return
     if verb not in VERBS:
         raise ConfigError(f"unknown verb {verb!r}. {nearest(verb, VERBS)}")
-    fields = (f.name for f in dataclasses.fields(VERBS[verb]) if f.name not in _POSITIONAL)
+    hints = get_type_hints(VERBS[verb], include_extras=True)
+    fields = (f.name for f in dataclasses.fields(VERBS[verb]) if not _positional(hints[f.name]))
     options = ["--help", *("--" + name.replace("_", "-") for name in fields)]
     for word in words[1:]:
         option = word.partition("=")[0].replace("_", "-")
         if word.startswith("--") and option not in options:
             hint = nearest(option, options)
             raise ConfigError(f"{verb}: unknown option {word.partition('=')[0]!r}. {hint}")
+
+
+def _positional(hint: Any) -> bool:
+    """Whether a field is typed without its name."""
+    return Positional in getattr(hint, "__metadata__", ())
 
 
 def _help_of(words: Sequence[str]) -> str:

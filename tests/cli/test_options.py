@@ -6,6 +6,7 @@ import pytest
 
 from aime_agent.cli.options import (
     VERBS,
+    BenchObjectsArgs,
     DoctorArgs,
     EvalArgs,
     RecordArgs,
@@ -58,6 +59,11 @@ def test_other_verbs_take_a_run():
     assert read(["doctor", "r"]) == DoctorArgs(run="r")
 
 
+def test_bench_objects_takes_a_run_or_a_task():
+    assert read(["bench", "objects", "r", "--steps", "9"]) == BenchObjectsArgs(run="r", steps=9)
+    assert read(["bench", "objects", "--task", "t"]) == BenchObjectsArgs(task="t")
+
+
 @pytest.mark.parametrize(
     ("words", "nearest"),
     [
@@ -68,6 +74,12 @@ def test_other_verbs_take_a_run():
         ("train walker-walk --render-quality fats", "'fast'"),
         ("eval r --policy randon", "'random'"),
         ("record r --sead 1", "'--seed'"),
+        ("bench object r", "'bench objects'"),
+        ("bench", "'bench objects'"),
+        ("bench agents", "'bench objects'"),
+        ("bench objects r --plaier agent", "'--player'"),
+        ("bench objects --player zero", "agent, random"),
+        ("bench objects --tusk walker-walk", "'--task'"),
         ("--hepl", "'--help'"),
     ],
 )
@@ -97,12 +109,20 @@ def test_missing_and_malformed_words_are_named_in_one_line(words, named):
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_names_every_option_and_its_default(verb, capsys):
     with pytest.raises(SystemExit) as stop:
-        read([verb, "--help"])
+        read([*verb.split(), "--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
     for field in dataclasses.fields(VERBS[verb]):
         option = "--" + field.name.replace("_", "-")
         assert option in text or field.name.upper() in text
+
+
+def test_help_on_a_group_of_verbs_lists_them(capsys):
+    with pytest.raises(SystemExit):
+        read(["bench", "--help"])
+    text = capsys.readouterr().out
+    assert "bench world-model" in text
+    assert "bench objects" in text
 
 
 def test_help_states_units(capsys):

@@ -113,7 +113,7 @@ def test_command_refuses_in_one_line(words, text, capsys):
 
 def test_other_subjects_are_refused(capsys):
     assert main(["bench", "agents"]) == 2
-    assert "bench takes world-model" in capsys.readouterr().err
+    assert "unknown verb 'bench agents'" in capsys.readouterr().err
 
 
 def test_comparison_names_bad_settings():

@@ -1,0 +1,30 @@
+"""Runs and checkpoints that a verb is given."""
+
+from pathlib import Path
+from typing import Any
+
+from aime_agent.cli.checks import check_device
+from aime_agent.errors import CheckpointError, nearest
+
+
+def run_home(path: str) -> Path:
+    """Returns the run folder of a run or a checkpoint.
+
+    Raises:
+        CheckpointError: there is nothing; the message names the nearest neighbours.
+    """
+    home = Path(path)
+    if not home.is_dir():
+        beside = home.parent
+        names = [str(p) for p in beside.iterdir() if p.is_dir()] if beside.is_dir() else []
+        hint = f" {nearest(str(home), names)}" if names else ""
+        raise CheckpointError(f"{path}: no such run folder or checkpoint.{hint}")
+    return home.parent.parent if home.parent.name == "checkpoints" else home
+
+
+def load(path: str, device: str) -> Any:
+    """Returns the agent of a run folder or a checkpoint."""
+    check_device(device)
+    from aime_agent.agents.aime import AimeAgent
+
+    return AimeAgent.from_pretrained(path, device=device)
