@@ -4,6 +4,8 @@
     return    G_t = r_{t+1} + γ c_{t+1} [(1 − λ) v(s_{t+1}) + λ G_{t+1}]
     pathwise  L = −E[ Σ w_t G_t / max(1, S) ] − η H,     S = moving 5-95 % range of G
     critic    cross-entropy of two-hot G_t, on dreams and on replay
+    q critic  min(q_1, q_2)(s, a), each by cross-entropy of two-hot replayed returns (Fujimoto et
+              al., 2018)
 
 w_t is the probability that the dream has not ended before t. The pathwise gradient runs through
 the dynamics and through the chosen mixture component; REINFORCE uses the advantage instead.
@@ -106,6 +108,54 @@ class Critic(nn.Module):
     ) -> Float[Tensor, "*b"]:
         """Returns the cross-entropy against two-hot targets."""
         return two_hot_loss(self.net(features), target, self.bins)
+
+
+class ActionCritic(nn.Module):
+    """Two q(h, z, a) as distributions over exponentially spaced bins.
+
+    Two critics and their minimum keep an actor that climbs q from finding its errors (Fujimoto et
+    al., 2018, arXiv:1802.09477).
+
+    Args:
+        feature_dim: Width of [h, z].
+        action_dim: A.
+        units: Width of the two hidden layers of each.
+        num_bins: Bins of the two-hot code.
+    """
+
+    bins: Tensor
+
+    def __init__(self, feature_dim: int, action_dim: int, units: int, num_bins: int = 127) -> None:
+        super().__init__()
+        width = feature_dim + action_dim
+        nets = [MLP(width, units, 2, num_bins) for _ in range(2)]
+        for net in nets:
+            zero_output(net)
+        self.nets = nn.ModuleList(nets)
+        self.register_buffer("bins", symexp_bins(num_bins, 8.0), persistent=False)
+
+    def forward(
+        self, features: Float[Tensor, "*b F"], actions: Float[Tensor, "*b A"]
+    ) -> Float[Tensor, "*b 2 bins"]:
+        """Returns the logits of both."""
+        inputs = torch.cat([features, actions], dim=-1)
+        return torch.stack([net(inputs) for net in self.nets], dim=-2)
+
+    def value(
+        self, features: Float[Tensor, "*b F"], actions: Float[Tensor, "*b A"]
+    ) -> Float[Tensor, "*b"]:
+        """Returns the smaller of the two expected values."""
+        return two_hot_mean(self(features, actions), self.bins).amin(-1)
+
+    def loss(
+        self,
+        features: Float[Tensor, "*b F"],
+        actions: Float[Tensor, "*b A"],
+        target: Float[Tensor, "*b"],
+    ) -> Float[Tensor, "*b"]:
+        """Returns the sum of both cross-entropies against two-hot targets."""
+        both = target[..., None].expand(*target.shape, 2)
+        return two_hot_loss(self(features, actions), both, self.bins).sum(-1)
 
 
 class Dream(NamedTuple):

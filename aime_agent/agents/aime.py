@@ -16,14 +16,10 @@ import torch
 from jaxtyping import Bool, Float32, UInt8
 from torch import Tensor
 
+from aime_agent.agents.behaviour import make_behaviour
 from aime_agent.agents.config import AgentConfig
-from aime_agent.agents.learner import (
-    BehaviourLearner,
-    WorldModelLearner,
-    join,
-    part,
-    sequence_data,
-)
+from aime_agent.agents.learner import WorldModelLearner, sequence_data
+from aime_agent.agents.parts import join, part
 from aime_agent.agents.presets import agent_preset
 from aime_agent.agents.randomness import seeded
 from aime_agent.configs import from_dict, to_dict
@@ -71,7 +67,7 @@ class AimeAgent:
         self.device = torch.device(device)
         with seeded(spec.seed, "weights", 0, torch.device("cpu")):
             self.world_model = AimeWorldModel(spec.world_model)
-            self.behaviour = BehaviourLearner(
+            self.behaviour = make_behaviour(
                 self.world_model, spec.agent, spec.agent.discount(spec.action_repeat)
             )
         self.world_model.to(self.device)

@@ -62,18 +62,24 @@ class AgentConfig:
     """Beliefs of a batch from which dreams start."""
     dream_skip: int = 4
     """First frames of a window that no dream starts from (their belief is still forming)."""
+    critic: Literal["state", "action"] = "state"
+    """What values are learned: v(s) on dreams and replay, or two q(s, a) on replay alone with a
+    short dream before them (`aime_agent.agents.behaviour`)."""
+    behaviour_updates: int = 1
+    """Steps of actor and critic for one of the world model."""
     horizon: int = 15
-    """Imagined steps."""
+    """Imagined steps; 0 (critic "action" only) asks the critics alone."""
     dream_temperature: float = 1.0
     """Of the mixture prior in dreams that behaviour learns from; 0 follows the likeliest path."""
     discount_per_two_frames: float = 1 - 1 / 333
     """Discount of two physics frames; adapted to the action repeat."""
     return_lambda: float = 0.95
+    """Of the λ-returns: those of dreams and replay, or with critic "action" those of replay."""
     entropy_weight: float = 3e-4
     slow_critic_rate: float = 0.02
     """How fast the slow critic follows."""
     replay_critic_weight: float = 0.3
-    """Weight of the critic's loss on replayed returns, beside that on dreams."""
+    """Weight of the loss on replayed returns beside that on dreams; critic "action" has no other."""
     behaviour_clip: float = 100.0
     """Largest norm of the actor's and of the critic's gradient."""
     action_noise: float = 0.0
@@ -82,7 +88,7 @@ class AgentConfig:
     def __post_init__(self) -> None:
         for name in _POSITIVE:
             self._require(name, getattr(self, name) > 0, "positive")
-        for name in ("horizon", "dream_starts", "actor_units"):
+        for name in ("behaviour_updates", "dream_starts", "actor_units"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("dream_skip", "entropy_weight", "replay_critic_weight", "action_noise"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
@@ -94,14 +100,24 @@ class AgentConfig:
         self._require("actor_max_std", 0 < low <= high, f"at least actor_min_std {low} > 0")
         self._require("dream_temperature", self.dream_temperature >= 0, "at least 0")
         for name, allowed in (
+            ("critic", ("state", "action")),
             ("actor_gradient", ("pathwise", "reinforce")),
             ("augment", ("none", "shift", "zoom")),
         ):
             self._require(name, getattr(self, name) in allowed, f"one of {allowed}")
+        self._check_critic()
 
     def discount(self, action_repeat: int) -> float:
         """Discount of one action of ``action_repeat`` physics frames."""
         return self.discount_per_two_frames ** (action_repeat / 2)
+
+    def _check_critic(self) -> None:
+        of_actions = self.critic == "action"
+        least = "at least 0" if of_actions else "at least 1 with critic 'state'"
+        self._require("horizon", self.horizon >= 1 - of_actions, least)
+        pathwise = self.actor_gradient == "pathwise"
+        what = "'pathwise' with critic 'action', whose gradient passes through the action"
+        self._require("actor_gradient", pathwise or not of_actions, what)
 
     def _require(self, name: str, holds: bool, what: str) -> None:
         if not holds:

@@ -126,7 +126,7 @@ class QuickstartArgs:
 
     task: _Task = "walker-stand"
     """A suite task; the default came furthest in the trials of docs/experiments.md."""
-    frames: int = 36_000
+    frames: int = 48_000
     """Physics control steps to collect."""
     episodes: int = 10
     """Episodes per policy in the comparison."""

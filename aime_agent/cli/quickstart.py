@@ -26,7 +26,15 @@ SETTINGS: dict[str, Any] = {
     "log_every": 25,
     "image_every": 250,
     "threads": 1,
-    "agent": {"discount_per_two_frames": 0.95, "actor_max_std": 0.4},
+    "world_model": {"max_components": 1},
+    "agent": {
+        "critic": "action",
+        "horizon": 3,
+        "behaviour_updates": 2,
+        "return_lambda": 0.7,
+        "discount_per_two_frames": 0.98,
+        "actor_max_std": 0.5,
+    },
 }
 """Training settings of the quickstart, found by measurement (docs/experiments.md)."""
 

@@ -2,6 +2,7 @@
 
     symlog x = sign x · log(1 + |x|),        symexp is its inverse
     G_t = r_t + γ_t [(1 − λ) v_{t+1} + λ G_{t+1}],        G_{H−1} = r_{H−1} + γ_{H−1} v_H
+    n-step: the same G_0 with λ = 1
 
 Two-hot targets, symexp bins and the percentile range follow Hafner et al. (2023, arXiv:2301.04104).
 The two weights interpolate between neighbouring bins in the original units, so the mean of an
@@ -86,6 +87,23 @@ def lambda_returns(
         following = torch.addcmul(step, carry, following)
         returns.append(following)
     return torch.stack(returns[::-1], 1)
+
+
+def n_step_return(
+    rewards: Float[Tensor, "B H"], discounts: Float[Tensor, "B H"], value: Float[Tensor, "B"]
+) -> Float[Tensor, "B"]:
+    """Returns r_0 + γ_0 r_1 + … + γ_0…γ_{H−2} r_{H−1} + γ_0…γ_{H−1} v_H.
+
+    Args:
+        rewards: r_t, received on the step from state t to t+1.
+        discounts: γ_t = γ · P(the episode goes on after that step).
+        value: v_H, of the state reached last.
+
+    >>> n_step_return(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 0.1]]), torch.tensor([40.0]))
+    tensor([4.])
+    """
+    reached = torch.cumprod(discounts, dim=1)
+    return rewards[:, 0] + (reached[:, :-1] * rewards[:, 1:]).sum(1) + reached[:, -1] * value
 
 
 def percentile_range(

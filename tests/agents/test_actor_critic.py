@@ -5,6 +5,7 @@ import torch
 from laws import every_parameter_gets_gradient, works_in_float64
 
 from aime_agent.agents.actor_critic import (
+    ActionCritic,
     ActionDistribution,
     Actor,
     Critic,
@@ -150,10 +151,49 @@ def test_critic_starts_at_zero_and_learns_a_number():
     torch.testing.assert_close(critic.value(features), target, rtol=0.05, atol=0)
 
 
+def test_action_critic_takes_the_smaller_value_and_teaches_both():
+    critic = ActionCritic(3, 2, 16)
+    features, actions, target = torch.randn(8, 3), torch.randn(8, 2), torch.full((8,), 2.5)
+    torch.testing.assert_close(critic.value(features, actions), torch.zeros(8), rtol=0, atol=1e-3)
+    uniform = 2 * math.log(127)  # the sum of two cross-entropies against 127 equal bins
+    torch.testing.assert_close(
+        critic.loss(features, actions, target), torch.full((8,), uniform), rtol=1e-5, atol=0
+    )
+    with torch.no_grad():
+        critic.nets[0].layers[-1].bias[90] = critic.nets[1].layers[-1].bias[70] = 100.0
+    values = critic.value(features, actions)
+    torch.testing.assert_close(values, critic.bins[70].expand(8))
+    both = critic.loss(features, actions, critic.bins[70].expand(8))
+    torch.testing.assert_close(
+        both, torch.full((8,), 100.0)
+    )  # 0 for the right one, 100 for the other
+
+
+def test_action_critic_reads_the_action():
+    critic = ActionCritic(3, 1, 16)
+    features, actions = torch.randn(64, 3), torch.rand(64, 1) * 2 - 1
+    adam = torch.optim.Adam(critic.parameters(), lr=1e-2)
+    for _ in range(200):
+        adam.zero_grad()
+        critic.loss(features, actions, 5 * actions[:, 0]).mean().backward()
+        adam.step()
+    high, low = (critic.value(features, torch.full((64, 1), a)).mean().item() for a in (0.8, -0.8))
+    assert high == pytest.approx(4.0, rel=0.2)
+    assert low == pytest.approx(-4.0, rel=0.2)
+
+
 @pytest.mark.parametrize("module", [Actor(6, 2, 16), Critic(6, 16)])
 def test_every_parameter_learns_in_either_precision(module):
     every_parameter_gets_gradient(module, lambda m: m(torch.randn(4, 6).to(next(m.parameters()))))
     works_in_float64(module, lambda m: m(torch.randn(4, 6, dtype=torch.float64)))
+
+
+def test_every_parameter_of_the_action_critic_learns_in_either_precision():
+    def values(m):
+        return m(*torch.randn(4, 6).to(next(m.parameters())).split([4, 2], dim=-1))
+
+    every_parameter_gets_gradient(ActionCritic(4, 2, 16), values)
+    works_in_float64(ActionCritic(4, 2, 16), values)
 
 
 def test_return_scale_by_hand():

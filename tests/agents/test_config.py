@@ -13,6 +13,7 @@ from aime_agent.world_model.presets import PRESETS
         ("grad_clip", -1.0),
         ("behaviour_clip", 0.0),
         ("horizon", 0),
+        ("behaviour_updates", 0),
         ("dream_starts", 0),
         ("dream_skip", -1),
         ("entropy_weight", -1e-3),
@@ -28,7 +29,15 @@ def test_a_bad_value_is_named(name, value):
         AgentConfig(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["actor_gradient", "augment"])
+def test_critics_of_actions_need_no_dream_and_a_path():
+    assert AgentConfig(critic="action", horizon=0).horizon == 0
+    with pytest.raises(ConfigError, match=r"horizon must be at least 0, found -1"):
+        AgentConfig(critic="action", horizon=-1)
+    with pytest.raises(ConfigError, match=r"actor_gradient must be 'pathwise' with critic"):
+        AgentConfig(critic="action", actor_gradient="reinforce")
+
+
+@pytest.mark.parametrize("name", ["actor_gradient", "augment", "critic"])
 def test_an_unknown_choice_is_answered_with_the_known_ones(name):
     with pytest.raises((ConfigError, TypeError), match=name):
         AgentConfig(**{name: "both"})

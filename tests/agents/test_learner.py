@@ -2,7 +2,8 @@ import pytest
 import torch
 from laws import assert_equal
 
-from aime_agent.agents.learner import augmented, join, part, sequence_data
+from aime_agent.agents.learner import augmented, sequence_data
+from aime_agent.agents.parts import join, part
 from aime_agent.agents.presets import agent_preset
 
 
@@ -34,49 +35,6 @@ def test_update_moves_every_network(agent, batch):
     assert not still
 
 
-def test_slow_critic_follows_by_its_rate(agent, batch):
-    before = weights(agent.behaviour.slow_critic)
-    agent.update(batch, 2)
-    fast = weights(agent.behaviour.critic)
-    expected = {k: v + 0.02 * (fast[k] - v) for k, v in before.items()}
-    assert_equal(weights(agent.behaviour.slow_critic), expected, rtol=1e-5, atol=1e-8)
-
-
-def test_behaviour_leaves_the_world_alone(agent, batch):
-    data = sequence_data(agent.world_model, batch, agent.config.agent)
-    beliefs = agent.learner.update(data, 2)[1]
-    agent.learner.optimizer.zero_grad()
-    before = weights(agent.world_model)
-    agent.behaviour.update(beliefs, data)
-    assert_equal(weights(agent.world_model), before)
-    agent.update(batch, 3)
-    agent.learner.optimizer.zero_grad()
-    agent.world_model.requires_grad_(False)
-    agent.behaviour.update(beliefs, data)
-    assert all(p.grad is None for p in agent.world_model.parameters())
-    assert all(p.grad is None for p in agent.behaviour.slow_critic.parameters())
-
-
-def test_a_cut_gradient_leaves_the_actor_as_it_is(agent, batch, with_settings):
-    with_settings(agent, train_actor=False)
-    before = weights(agent.behaviour.actor), weights(agent.behaviour.critic)
-    metrics = agent.update(batch, 2)
-    assert_equal(weights(agent.behaviour.actor), before[0])
-    assert movement(before[1], weights(agent.behaviour.critic)) > 0
-    assert metrics["grad_norm/actor"] == 0
-
-
-def test_both_actor_gradients_are_finite_and_differ(make_agent, begun, batch, with_settings):
-    found = []
-    for kind in ("pathwise", "reinforce"):
-        agent = make_agent()
-        agent.load_state_dict(begun)
-        metrics = with_settings(agent, actor_gradient=kind).update(batch, 2)
-        assert all(torch.isfinite(v).all() for v in metrics.values())
-        found.append(weights(agent.behaviour.actor))
-    assert movement(*found) > 0
-
-
 @pytest.mark.parametrize("use_rgb", [False, True])
 def test_restored_learner_takes_the_same_next_step(make_agent, batch, use_rgb):
     first, second = (make_agent(world_model={"use_rgb": use_rgb}) for _ in range(2))
@@ -100,46 +58,6 @@ def test_update_depends_on_its_step_and_not_on_the_global_state(make_agent, begu
         assert torch.equal(before, torch.get_rng_state())
     assert_equal(results[0], results[1])
     assert results[0]["loss"] != results[2]["loss"]
-
-
-def test_dream_starts_skip_what_is_not_yet_settled(agent, batch, with_settings):
-    with_settings(agent, dream_skip=4, dream_starts=100)
-    data = sequence_data(agent.world_model, batch, agent.config.agent)
-    beliefs = agent.world_model.fit(data).beliefs
-    starts = agent.behaviour._starts(beliefs).z
-    wanted = beliefs.z[:, 4:].flatten(0, 1)
-    assert starts.shape == wanted.shape
-    assert torch.equal(starts.sort(0).values, wanted.sort(0).values)
-    with_settings(agent, dream_skip=99, dream_starts=2)
-    assert len(agent.behaviour._starts(beliefs).z) == 2
-
-
-def test_dream_has_the_settings_length_and_a_gradient_to_the_actor(agent, batch, with_settings):
-    with_settings(agent, horizon=5)
-    data = sequence_data(agent.world_model, batch, agent.config.agent)
-    dream = agent.behaviour.dream(agent.behaviour._starts(agent.world_model.fit(data).beliefs))
-    assert dream.rewards.shape == dream.continues.shape == (6, 5)
-    assert dream.features.shape == (6, 6, agent.world_model.config.feature_dim)
-    gradient = torch.autograd.grad(dream.rewards.sum(), agent.behaviour.actor.net.layers[-1].bias)
-    assert gradient[0].any()
-
-
-def critic_loss(agent, batch, with_settings, weight):
-    with_settings(agent, replay_critic_weight=weight)
-    data = sequence_data(agent.world_model, batch, agent.config.agent)
-    torch.manual_seed(0)
-    beliefs = agent.world_model.fit(data).beliefs
-    return agent.behaviour.update(beliefs, data)["critic_loss"]
-
-
-def test_replayed_returns_join_the_critics_loss(make_agent, begun, batch, with_settings):
-    losses = []
-    for weight in (0.0, 1.0, 2.0):
-        agent = make_agent()
-        agent.load_state_dict(begun)
-        losses.append(critic_loss(agent, batch, with_settings, weight))
-    assert losses[1] > losses[0]
-    torch.testing.assert_close(losses[2] - losses[1], losses[1] - losses[0])
 
 
 def test_learning_rate_and_its_warm_up(make_agent, batch):

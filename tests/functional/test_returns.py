@@ -39,6 +39,17 @@ def test_uniform_logits_mean_zero():
     assert r.two_hot_mean(torch.zeros(2, 127), bins).abs().max() < 1e-3
 
 
+def test_n_step_return_by_hand():
+    rewards, discounts = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.5, 0.8, 0.1]])
+    found = r.n_step_return(rewards, discounts, torch.tensor([100.0]))
+    assert found.item() == pytest.approx(1 + 0.5 * 2 + 0.5 * 0.8 * 3 + 0.5 * 0.8 * 0.1 * 100)
+    values = torch.tensor([[7.0, 9.0, 100.0]])
+    longest = r.lambda_returns(rewards, discounts, values, lambda_=1.0)
+    torch.testing.assert_close(found, longest[:, 0])
+    one = r.n_step_return(rewards[:, :1], discounts[:, :1], torch.tensor([4.0]))
+    assert one.item() == pytest.approx(1 + 0.5 * 4)
+
+
 def test_lambda_returns_by_hand():
     reward, discount = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.9, 0.9, 0.0]])
     value = torch.tensor([[10.0, 20.0, 30.0]])

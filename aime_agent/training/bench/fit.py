@@ -14,7 +14,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from aime_agent.agents.learner import WorldModelLearner, join, part, sequence_data
+from aime_agent.agents.learner import WorldModelLearner, sequence_data
+from aime_agent.agents.parts import join, part
 from aime_agent.agents.randomness import seeded
 from aime_agent.data.replay import ReplayBuffer, plan_layout
 from aime_agent.data.splits import EpisodeSpan, split_episodes
