@@ -142,12 +142,18 @@ class QuickstartArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchObjectsArgs:
-    """Measure objects: slot masks and attention of a run, or baselines, against the truth."""
+    """Measure objects: slots and attention of a run or of a fit, and baselines, against the truth."""
 
     run: Annotated[str | None, Positional, arg(metavar="RUN")] = None
     """Run folder or checkpoint; None for the baselines on --task alone."""
     task: str | None = None
-    """Suite task of the baselines; a RUN has its own."""
+    """Suite task where no RUN says it."""
+    updates: int = 0
+    """Without a RUN, fit a world model to 40 other episodes with so many updates; 0 for baselines alone."""
+    preset: Annotated[str, arg(metavar="{" + ",".join(PRESETS) + "}")] = "small"
+    """Sizes of the fitted world model."""
+    set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
+    """Setting of the fitted world model, such as attention_target=change or slots.map_power=3."""
     episodes: int = 20
     """Episodes to play."""
     steps: int = 50

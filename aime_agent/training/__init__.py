@@ -4,6 +4,6 @@
 run · `trainer` the loop · `collector` environments into replay · `checkpoint` save, check, fall
 back · `runfolder` paths, resuming · `loggers` JSON lines, TensorBoard, terminal · `seeding`
 counter-based randomness · `interrupts` Ctrl-C · `averages`, `trees` small helpers · `evaluate`,
-`video`, `panels` scores and pictures · `segmented`, `objects`, `object_baselines`, `object_pictures`
+`video`, `panels` scores and pictures · `segmented`, `objects`, `object_baselines`, `object_fit`, `object_pictures`
 the object benchmark.
 """

@@ -82,4 +82,4 @@ def heated(frame: Picture, attention: Float[np.ndarray, "R R"]) -> Picture:
     )
     cells = strength[rows][:, columns]
     share = 0.8 * np.sqrt(cells)[..., None]
-    return ((1 - share) * grey + share * 255 * heat(cells)).clip(0, 255).astype(np.uint8)
+    return ((1 - share) * grey + share * heat(cells)).clip(0, 255).astype(np.uint8)

@@ -35,6 +35,7 @@ LAG = 4
 """Steps ago that the baseline ``earlier`` knows."""
 CLUSTERS = 5
 """Stripes, clusters and random labels."""
+_DIGITS = 5
 
 
 class Figure(NamedTuple):
@@ -191,8 +192,9 @@ def report(
     """Returns everything as JSON values, with what it takes to repeat it."""
 
     def plain(value: Figure) -> dict[str, Any]:
-        mean = None if np.isnan(value.mean) else value.mean
-        return {"mean": mean, "ci95": value.ci95}
+        mean = None if np.isnan(value.mean) else round(value.mean, _DIGITS)
+        ends = None if value.ci95 is None else [round(end, _DIGITS) for end in value.ci95]
+        return {"mean": mean, "ci95": ends}
 
     levels = {
         level: {who: {m: plain(f) for m, f in scores.items()} for who, scores in table.items()}

@@ -19,8 +19,11 @@ from aime_agent.world_model.presets import preset
     [
         ("bench objects", "either RUN or --task"),
         ("bench objects nowhere --task walker-walk", "either RUN or --task"),
-        ("bench objects --task walker-walk --player agent", "need a RUN"),
-        ("bench objects --task walker-walk --picture a.png", "need a RUN"),
+        ("bench objects --task walker-walk --player agent", "--player agent needs a RUN"),
+        ("bench objects --task walker-walk --picture a.png", "need a model: a RUN or --updates"),
+        ("bench objects --task walker-walk --set slot_every=4", "need a model: a RUN or --updates"),
+        ("bench objects --task walker-walk --updates -1", "--updates must be at least 0, found -1"),
+        ("bench objects nowhere --updates 3", "--updates and --set are for --task"),
         ("bench objects --task walker-wolk", "walker-walk"),
         ("bench objects nowhere", "a run folder or a checkpoint of one required"),
     ],
@@ -73,3 +76,17 @@ def test_baselines_need_no_run(tmp_path, capsys):
     assert {f"truth at {n} x {n}" for n in (16, 21, 32)} <= set(found["levels"]["agent"])
     assert "config_hash" not in found
     assert "5 stripes" in capsys.readouterr().out
+
+
+@pytest.mark.render
+def test_a_fitted_model_is_measured_and_says_how_it_was_fitted(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bench_objects, "FIT_EPISODES", 2)
+    monkeypatch.setattr(bench_objects, "FIT_STEPS", 20)
+    words = "bench objects --task cartpole-swingup --updates 1 --preset tiny --image-size 32"
+    words += " --episodes 1 --steps 3 --set attention_target=change --set slots.map_power=2"
+    assert main([*words.split(), "--out", str(tmp_path / "o.json")]) == 0
+    found = json.loads((tmp_path / "o.json").read_text())
+    assert found["fit"]["settings"] == {"attention_target": "change", "slots": {"map_power": 2}}
+    assert (found["fit"]["updates"], found["fit"]["preset"]) == (1, "tiny")
+    assert "slot masks" in found["levels"]["bodies"]
+    assert "mass on the agent, attention" in capsys.readouterr().out

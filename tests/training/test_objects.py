@@ -15,6 +15,7 @@ from aime_agent.training import object_baselines as baselines
 from aime_agent.training import objects
 from aime_agent.training.evaluate import random_policy
 from aime_agent.training.object_pictures import heated, object_sheet, painted
+from aime_agent.training.panels import heat
 from aime_agent.training.segmented import SegmentedEpisodes, collect_segmented
 from aime_agent.world_model.model import AimeWorldModel
 from aime_agent.world_model.presets import preset
@@ -31,7 +32,10 @@ def made_up(episodes=2, steps=6, side=32):
         bodies[:, t, 22:24, t : t + 4] = 3
     colours = np.array([[20, 20, 20], [250, 0, 0], [0, 250, 0], [0, 0, 250]], np.uint8)
     actions = np.zeros((episodes, steps, 6), np.float32)
-    return SegmentedEpisodes(colours[bodies], bodies, actions, PARTS, tuple(range(episodes)))
+    rewards = np.zeros((episodes, steps), np.float32)
+    return SegmentedEpisodes(
+        colours[bodies], bodies, actions, rewards, PARTS, tuple(range(episodes))
+    )
 
 
 def bodies_of(data):
@@ -212,6 +216,11 @@ def test_picture_shows_truth_masks_and_heat(tmp_path):
     assert not (painted(np.array([[0, 1]]), first=0)[0, 0] == 0).all()
     lit = heated(np.zeros((32, 32, 3), np.uint8), hot)
     assert lit[:4, :4].min() > lit[4:, 4:].max()
+    even = heated(np.zeros((32, 32, 3), np.uint8), np.full((8, 8), 1 / 64))
+    assert even.max() < 0.5 * lit.max()
+    half = heated(np.zeros((32, 32, 3), np.uint8), np.full((8, 8), 3 / 64))
+    expected = 0.8 * np.sqrt(0.5) * heat(np.full((1, 1), 0.5))[0, 0]
+    assert np.array_equal(half[0, 0], expected.astype(np.uint8))
 
 
 @pytest.mark.render
