@@ -45,9 +45,10 @@ def tables(folder: Path) -> dict[str, str]:
 
 
 def order(found: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Sorts by task, then by length and number of changed settings."""
+    """Sorts by task, then by data, then by what was changed."""
     fit = found["fit"]
-    return (found["task"] != "walker-stand", found["task"], fit["updates"], len(changed(fit)))
+    on = fit["episodes"] * fit["steps"]
+    return (found["task"] != "walker-stand", found["task"], -on, len(changed(fit)), changed(fit))
 
 
 def baselines(found: Mapping[str, Any]) -> str:
@@ -68,9 +69,9 @@ def placed(name: str) -> tuple[int, str]:
 
 def masks(fitted: list[dict[str, Any]]) -> str:
     """Returns what slots found, with intervals."""
-    head = ["task", "settings", "updates", "labels", *(name for name, _, _ in LEARNED)]
+    head = ["task", "settings", "updates", "on", "labels", *(name for name, _, _ in LEARNED)]
     rows = [
-        [f["task"], settings(f["fit"]), str(f["fit"]["updates"]), who]
+        [f["task"], *fitted_on(f["fit"]), who]
         + [spread(f["levels"][level][who][metric]) for _, level, metric in LEARNED]
         for f in fitted
         for who in MODEL_ROWS
@@ -80,14 +81,19 @@ def masks(fitted: list[dict[str, Any]]) -> str:
 
 def attention(fitted: list[dict[str, Any]]) -> str:
     """Returns the mass on the agent as multiples of a uniform map's."""
-    head = ["task", "settings", "updates", *(name for _, name in RATIOS), "ceiling", "s per update"]
+    head = ["task", "settings", "updates", "on", *(name for _, name in RATIOS), "ceiling"]
     rows = [
-        [f["task"], settings(f["fit"]), str(f["fit"]["updates"])]
+        [f["task"], *fitted_on(f["fit"])]
         + [spread(f["attention"][f"{name}_ratio"]) for name, _ in RATIOS]
-        + [mean(f["attention"]["ceiling_ratio"]), f"{f['fit']['cpu_seconds_per_update']:.2f}"]
+        + [mean(f["attention"]["ceiling_ratio"])]
         for f in fitted
     ]
     return markdown(head, rows)
+
+
+def fitted_on(fit: Mapping[str, Any]) -> list[str]:
+    """Returns settings, updates, and episodes × frames."""
+    return [settings(fit), str(fit["updates"]), f"{fit['episodes']} × {fit['steps']}"]
 
 
 def settings(fit: Mapping[str, Any]) -> str:
