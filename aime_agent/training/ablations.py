@@ -227,6 +227,7 @@ ABLATIONS = (
         "mixture",
         "one component does, which may be right in a deterministic task; compare max_components=1",
         prior=heaviest,
+        present=lambda c: c.max_components > 1,
     ),
     Ablation("recurrence", "one frame says all; look for a leak or train longer", core=_forget),
     Ablation(

@@ -48,6 +48,8 @@ def health_rows(model: AimeWorldModel, data: SequenceData) -> list[Row]:
 
 def _mixture(model: AimeWorldModel, components: int, found: dict[str, float]) -> Row:
     units = f"{found['posterior_active_units']:.0f} of {model.config.latent_dim} latents active"
+    if components == 1:
+        return "mixture", f"off: one component, by max_components=1; {units}", True, ""
     text = (
         f"{found['mixture/effective_components']:.2f} of {components} components in use, mutual "
         f"information {found['mixture/mutual_information']:.2f} nats, "

@@ -141,6 +141,17 @@ def test_rows_have_what_the_command_prints(agent, batch):
     assert all("nats" in rows[0][1] and "%" in value for _, value, _, _ in rows[1 : len(arms) + 1])
 
 
+def test_a_single_component_is_off_and_not_idle(batch):
+    world = preset("tiny", image_size=32, action_dim=2, max_components=1)
+    model = AimeAgent(
+        AgentSpec(task="toy", preset="tiny", image_size=32, world_model=world, agent=AgentConfig())
+    ).world_model
+    rows = {name: (value, ok) for name, value, ok, _ in pillar_rows(model, batch)}
+    assert "without mixture" not in rows
+    assert rows["mixture"][0].startswith("off: one component")
+    assert rows["mixture"][1]
+
+
 def test_missing_run_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="run folder"):
         pillar_report(tmp_path / "nothing")

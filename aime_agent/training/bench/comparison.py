@@ -181,7 +181,7 @@ def publish(results_file: Path, page: Path) -> None:
         if picture.name.startswith(("strip-", "curves-")):
             images = page.parent / "images"
             images.mkdir(exist_ok=True)
-            shutil.copyfile(picture, images / f"world_model-{picture.name}")
+            shutil.copyfile(picture, images / f"{page.stem}-{picture.name}")
 
 
 def _rounded(value: Any) -> Any:

@@ -56,7 +56,7 @@ def test_page_is_rewritten_and_pictures_are_copied(home, tmp_path, capsys):
     before = page.read_text()
     publish(home / RESULTS, page)
     assert page.read_text() == before
-    assert (tmp_path / "images" / "world_model-strip-squares-0.png").exists()
+    assert (tmp_path / "images" / "page-strip-squares-0.png").exists()
 
 
 def test_strip_has_the_real_frames_above_the_dreams(home):
