@@ -14,7 +14,9 @@ from aime_agent.envs.suite import register_suite
 if TYPE_CHECKING:
     from aime_agent.agents.aime import AimeAgent as AimeAgent
     from aime_agent.shapes import validate_shape as validate_shape
+    from aime_agent.training.collect import collect as collect
     from aime_agent.training.train import train as train
+    from aime_agent.training.train_offline import train_world_model as train_world_model
     from aime_agent.world_model.model import AimeWorldModel as AimeWorldModel
     from aime_agent.world_model.model import (
         DPGMMVariationalRecurrentAutoencoder as DPGMMVariationalRecurrentAutoencoder,
@@ -26,7 +28,9 @@ _PUBLIC = {
     "AimeAgent": "aime_agent.agents.aime",
     "AimeWorldModel": "aime_agent.world_model.model",
     "DPGMMVariationalRecurrentAutoencoder": "aime_agent.world_model.model",
+    "collect": "aime_agent.training.collect",
     "train": "aime_agent.training.train",
+    "train_world_model": "aime_agent.training.train_offline",
     "validate_shape": "aime_agent.shapes",
 }
 

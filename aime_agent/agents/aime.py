@@ -217,6 +217,17 @@ class AimeAgent:
             self.world_model.requires_grad_(True)
         return {"loss": losses.total.detach(), **metrics, **behaviour}
 
+    def update_world_model(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Learns from a batch with the world model alone; actor and critic stay as they are."""
+        with seeded(self.config.seed, "update", step, self.device):
+            data = sequence_data(self.world_model, batch, self.config.agent)
+            losses, _, metrics = self.learner.update(data, step)
+        return {"loss": losses.total.detach(), **metrics}
+
+    def measure_world_model(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns the losses of a batch by name, without learning or annealing, with mean latents."""
+        return self.learner.measure(batch)
+
     @torch.no_grad()
     def images(self, batch: Batch) -> dict[str, UInt8[np.ndarray, "H W C"]]:
         """Returns strips of real frames, reconstructions and attention for TensorBoard."""

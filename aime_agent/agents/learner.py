@@ -12,7 +12,7 @@ from aime_agent.agents.config import AgentConfig
 from aime_agent.agents.parts import join, part
 from aime_agent.data.augment import SHIFT_UNIFORMS, ZOOM_UNIFORMS, RandomShift, ZoomCrop
 from aime_agent.optimization.ema import EMA
-from aime_agent.optimization.loss_aggregator import TaskLosses
+from aime_agent.optimization.loss_aggregator import TASKS, TERMS, TaskLosses
 from aime_agent.optimization.optim import make_optimizer
 from aime_agent.optimization.schedules import kl_beta, lr_factor, tau_schedule
 from aime_agent.structs import Batch
@@ -72,6 +72,25 @@ class WorldModelLearner:
     def _teacher(self) -> AimeWorldModel | None:
         """The averaged copy, if the model learns from it: only read, never written."""
         return cast("AimeWorldModel", self.ema.module) if self.model.config.weights.gram else None
+
+    @torch.no_grad()
+    def measure(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns the losses of a batch: ``total``, ``task/…`` and ``loss/…``. Nothing learns.
+
+        The adversarial task is left out: its discriminators learn, so its losses do not compare.
+        """
+        self.model.eval()
+        named, _ = self.model.compute_total_loss(
+            batch.observations,
+            batch.actions,
+            batch.rewards,
+            batch.terminated,
+            batch.is_first,
+            teacher=self._teacher(),
+        )
+        tasks = {f"task/{name}": named[name] for name in (*TASKS, "control") if name in named}
+        terms = {f"loss/{name}": named[name] for name in TERMS if name in named}
+        return {"total": named["total"], **tasks, **terms}
 
     def restart_average(self) -> None:
         """Makes the averaged copy equal to the model, after its data-dependent start."""

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aime_agent.cli.checks import check_task
-from aime_agent.cli.options import BenchObjectsArgs, settings
+from aime_agent.cli.options import BenchObjectsArgs
 from aime_agent.cli.runs import load, run_home
+from aime_agent.cli.words import settings
 from aime_agent.errors import ConfigError
 
 GRIDS = (16, 21, 32)

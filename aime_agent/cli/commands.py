@@ -1,26 +1,27 @@
 """What each verb does. Heavy packages are imported inside, once the words are known to be right."""
 
-import dataclasses
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from aime_agent.cli.bench import BenchArgs, bench
-from aime_agent.cli.checks import check_device, check_task
+from aime_agent.cli.checks import check_task, train_settings
 from aime_agent.cli.options import (
     Args,
     BenchObjectsArgs,
+    CollectArgs,
     DoctorArgs,
     EvalArgs,
+    ExportArgs,
+    ImportArgs,
     QuickstartArgs,
     RecordArgs,
     TrainArgs,
-    given,
-    settings,
 )
 from aime_agent.cli.runs import load, run_home
-from aime_agent.errors import ConfigError, nearest
+from aime_agent.cli.words import given
+from aime_agent.errors import ConfigError
 
 Row = tuple[str, Any, bool, str]
 
@@ -34,14 +35,14 @@ def run(args: Args, argv: Sequence[str]) -> int:
             code = evaluate(args)
         case RecordArgs():
             code = record(args)
+        case CollectArgs() | ExportArgs() | ImportArgs():
+            from aime_agent.cli import datasets
+
+            code = datasets.run(args, argv)
         case DoctorArgs():
             code = doctor(args)
-        case BenchArgs():
-            code = bench(args)
-        case BenchObjectsArgs():
-            from aime_agent.cli.bench_objects import bench_objects
-
-            code = bench_objects(args)
+        case BenchArgs() | BenchObjectsArgs():
+            code = _bench(args)
         case QuickstartArgs():
             from aime_agent.cli.quickstart import quickstart
 
@@ -51,17 +52,19 @@ def run(args: Args, argv: Sequence[str]) -> int:
 
 def train(args: TrainArgs, argv: Sequence[str]) -> int:
     """Trains; only settings that were typed are passed on, so a resumed run keeps its own."""
+    if args.world_model_only:
+        from aime_agent.cli import datasets
+
+        return datasets.train_world_model(args, argv)
     check_task(args.task)
-    typed = given(argv) - {"set", "resume"}
-    chosen = {name: getattr(args, name) for name in typed}
-    more = settings(args.set)
-    if both := typed & set(more):
-        raise ConfigError(f"given twice, as an option and by --set: {', '.join(sorted(both))}")
-    _check_keys(more)
-    check_device(args.device)
+    if alien := sorted(given(argv) & {"updates", "held_out"}):
+        raise ConfigError(f"--{alien[0].replace('_', '-')} needs --world-model-only")
+    from aime_agent.training.config import TrainConfig
+
+    chosen = train_settings(args, argv, TrainConfig)
     from aime_agent.training.train import train as start
 
-    start(args.task, resume=args.resume, **chosen, **more)
+    start(args.task, resume=args.resume, **chosen)
     return 0
 
 
@@ -153,6 +156,14 @@ def resume_hint(argv: Sequence[str]) -> str:
     return shlex.join(["aime-agent", *words, "--resume"])
 
 
+def _bench(args: BenchArgs | BenchObjectsArgs) -> int:
+    if isinstance(args, BenchArgs):
+        return bench(args)
+    from aime_agent.cli.bench_objects import bench_objects
+
+    return bench_objects(args)
+
+
 def _policy(args: EvalArgs, agent: Any, env: Any) -> Any:
     from aime_agent.training import evaluate as scoring
 
@@ -175,13 +186,3 @@ def _summary(result: Any, args: EvalArgs, config: Any) -> str:
         f"{config.task}, {args.policy}: mean return {result.mean:.1f}{low_high}  "
         f"({len(result.returns)} episodes, {frames} frames, render quality {config.render_quality})"
     )
-
-
-def _check_keys(more: dict[str, Any]) -> None:
-    """Refuses a --set key that no run has."""
-    from aime_agent.training.config import TrainConfig
-
-    known = [f.name for f in dataclasses.fields(TrainConfig) if f.name != "task"]
-    for key in more:
-        if key not in known:
-            raise ConfigError(f"--set: unknown setting {key!r}. {nearest(key, known)}")

@@ -44,7 +44,7 @@ def _run(words: Sequence[str]) -> int:
         return commands.run(args, words)
     except KeyboardInterrupt:
         hint = ""
-        if isinstance(args, options.TrainArgs):
+        if isinstance(args, options.TrainArgs | options.CollectArgs):
             hint = f"; go on with: {commands.resume_hint(words)}"
         print(f"aime-agent: interrupted{hint}", file=sys.stderr)
         return _INTERRUPTED

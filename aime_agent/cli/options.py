@@ -7,7 +7,6 @@ the nearest valid name; `read` raises it as `ConfigError`.
 import contextlib
 import dataclasses
 import io
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import tyro
 from tyro.conf import Positional, UseAppendAction, arg
 
 from aime_agent.cli.bench import BenchArgs
+from aime_agent.cli.words import one_line
 from aime_agent.errors import ConfigError, nearest
 
 PRESETS = ("tiny", "small", "base", "seed84")
@@ -30,10 +30,11 @@ _Run = Positional[Annotated[str, arg(metavar="RUN")]]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainArgs:
-    """Train an agent on a task; Ctrl-C saves, --resume goes on."""
+    """Train an agent on a task, or a world model on a dataset; Ctrl-C saves, --resume goes on."""
 
     task: _Task
-    """walker-walk, cartpole-balance, ... or any Gymnasium id with pixels."""
+    """walker-walk, cartpole-balance, ... or any Gymnasium id with pixels; a dataset's folder with
+    --world-model-only."""
     preset: Annotated[str, arg(metavar="{" + ",".join(PRESETS) + "}")] = "small"
     """Size of the model."""
     frames: int = 100_000
@@ -54,10 +55,16 @@ class TrainArgs:
     """Control steps per action."""
     num_envs: int = 1
     """Environments stepped side by side, one process each."""
+    world_model_only: bool = False
+    """Learn the world model from a stored dataset (or a run's replay), without an environment."""
+    updates: int = 10_000
+    """Gradient updates with --world-model-only."""
+    held_out: float = 0.2
+    """Share of the dataset's episodes to measure the losses on instead of training."""
     threads: int = 0
     """CPU threads of torch; 0 leaves its default."""
     checkpoint_every: int = 1000
-    """Frames between two checkpoints."""
+    """Frames between two checkpoints; updates with --world-model-only."""
     eval_every_frames: int = 0
     """Frames between two evaluations; 0 for one at the end."""
     eval_episodes: int = 5
@@ -110,6 +117,72 @@ class RecordArgs:
     """Also save a contact sheet of the first episode."""
     device: str = "cpu"
     """Where the model runs: cpu, cuda or cuda:N."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectArgs:
+    """Collect whole episodes of a policy as a dataset; Ctrl-C leaves a valid one, --resume goes on."""
+
+    task: _Task
+    """walker-walk, cartpole-balance, ... or any Gymnasium id with pixels."""
+    policy: Annotated[str, arg(metavar="random|zero|RUN|FILE.zip")] = "random"
+    """Who plays: random or zero actions, a trained run, or a Stable-Baselines3 model."""
+    episodes: int = 0
+    """Episodes to collect in all; or give --frames."""
+    frames: int = 0
+    """Physics control steps to collect in all, rounded up to whole episodes."""
+    out: Annotated[str | None, arg(metavar="DIR")] = None
+    """Folder of the dataset; None for data/TASK-POLICY-sSEED."""
+    resume: bool = False
+    """Go on with the dataset in the folder, perhaps to more episodes."""
+    seed: int = 0
+    """Decides everything random."""
+    image_size: int = 64
+    """Side of the frames in pixels; of a RUN's environment if not given."""
+    action_repeat: int = 2
+    """Control steps per action; of a RUN's environment if not given."""
+    camera_id: Annotated[str, arg(metavar="CAMERA")] = "0"
+    """Camera by number or name; of a RUN's environment if not given."""
+    render_quality: Annotated[str, arg(metavar="{" + ",".join(QUALITIES) + "}")] = "standard"
+    """What frames are rendered with; of a RUN's environment if not given."""
+    num_envs: int = 1
+    """Environments side by side, one process each."""
+    hold: int = 1
+    """Actions for which a random action is held."""
+    noise: float = 0.0
+    """Standard deviation of Gaussian noise added to the policy's actions."""
+    sample: bool = False
+    """Draw the policy's actions instead of taking the likeliest."""
+    trust_pickle: bool = False
+    """Open a Stable-Baselines3 file, which holds cloudpickle and can run any code."""
+    device: str = "cpu"
+    """Where the policy computes: cpu, cuda or cuda:N."""
+    minari: Annotated[str | None, arg(metavar="ID")] = None
+    """Export the dataset to Minari as well, under this id (see export)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportArgs:
+    """Copy a dataset, or the replay of a run, to Minari without loss (needs the extra minari)."""
+
+    dataset: Positional[Annotated[str, arg(metavar="DATASET")]]
+    """Folder of a dataset or a run."""
+    minari: Annotated[str, arg(metavar="ID")]
+    """Name of the Minari dataset, such as walker/random-v0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportArgs:
+    """Copy a Minari dataset of pixels into a dataset to train on (needs the extra minari)."""
+
+    id: Positional[Annotated[str, arg(metavar="ID")]]
+    """Name of the Minari dataset."""
+    out: Annotated[str, arg(metavar="DIR")]
+    """Folder of the new dataset."""
+    image_size: int | None = None
+    """Side of the square that frames are scaled to; None leaves them."""
+    download: bool = False
+    """Fetch it from Minari's server if it is not on this machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,18 +246,31 @@ class BenchObjectsArgs:
 
 
 Args = (
-    TrainArgs | EvalArgs | RecordArgs | DoctorArgs | QuickstartArgs | BenchArgs | BenchObjectsArgs
+    TrainArgs
+    | EvalArgs
+    | RecordArgs
+    | CollectArgs
+    | ExportArgs
+    | ImportArgs
+    | DoctorArgs
+    | QuickstartArgs
+    | BenchArgs
+    | BenchObjectsArgs
 )
 VERBS: dict[str, type[Args]] = {
     "quickstart": QuickstartArgs,
     "train": TrainArgs,
     "eval": EvalArgs,
     "record": RecordArgs,
+    "collect": CollectArgs,
+    "export": ExportArgs,
+    "import": ImportArgs,
     "doctor": DoctorArgs,
     "bench world-model": BenchArgs,
     "bench objects": BenchObjectsArgs,
 }
 _CHOICES = {"preset": PRESETS, "render_quality": QUALITIES, "policy": POLICIES, "player": PLAYERS}
+_OPEN_CHOICES = {("policy", CollectArgs)}
 GROUPS = ("bench",)
 """First words of verbs of two words."""
 
@@ -215,58 +301,11 @@ def read(argv: Sequence[str]) -> Args:
     sys.stderr.write(refusal.getvalue())
     for name, known in _CHOICES.items():
         value = getattr(args, name, known[0])
-        if value not in known:
+        if value not in known and (name, type(args)) not in _OPEN_CHOICES:
             raise ConfigError(
                 f"--{name.replace('_', '-')}: unknown {value!r}. {nearest(value, known)}"
             )
     return args
-
-
-def given(argv: Sequence[str]) -> set[str]:
-    """Returns the field names of the options that were typed.
-
-    >>> sorted(given(["train", "walker-walk", "--render-quality=fast", "--seed", "3"]))
-    ['render_quality', 'seed']
-    """
-    return {word[2:].partition("=")[0].replace("-", "_") for word in argv if word.startswith("--")}
-
-
-def settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """Turns ``KEY=VALUE`` words into nested settings; values are JSON or plain text.
-
-    >>> settings(["batch_size=16", "world_model.latent_dim=24", "camera_id=side"])
-    {'batch_size': 16, 'world_model': {'latent_dim': 24}, 'camera_id': 'side'}
-    """
-    tree: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not (key and equals):
-            raise ConfigError(f"--set takes KEY=VALUE, found {pair!r}")
-        *groups, name = key.split(".")
-        branch = tree
-        for group in groups:
-            branch = branch.setdefault(group, {})
-            if not isinstance(branch, dict):
-                raise ConfigError(f"--set {pair}: {group!r} has been given a value already")
-        if name in branch:
-            raise ConfigError(f"--set {pair}: {name!r} has been given already")
-        branch[name] = _value(text)
-    return tree
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
-
-
-def one_line(box: str) -> str:
-    """Returns the message of a framed refusal without its frame, title and help texts."""
-    lines = [line.strip().strip("│").strip() for line in box.splitlines()]
-    lines = [line for line in lines if line and line[0] not in "╭╰"]
-    rule = next((i for i, line in enumerate(lines) if set(line) == {"─"}), len(lines))
-    return " ".join(lines[:rule]) or "these arguments cannot be read"
 
 
 def _verb_first(argv: Sequence[str]) -> list[str]:

@@ -128,6 +128,7 @@ def _trained(args: QuickstartArgs, out: Path) -> Any:
     """Trains, goes on, or loads, whichever the run folder asks for."""
     from aime_agent.agents.aime import AimeAgent
     from aime_agent.training.checkpoint import latest, trainer_state
+    from aime_agent.training.config import TrainConfig
     from aime_agent.training.runfolder import RunFolder
     from aime_agent.training.train import train
 
@@ -137,7 +138,7 @@ def _trained(args: QuickstartArgs, out: Path) -> Any:
         agent = {**SETTINGS["agent"], "train_actor": not args.cut_actor}
         settings = {**SETTINGS, "agent": agent}
         return train(args.task, frames=args.frames, seed=args.seed, out=out, **settings)
-    stored = RunFolder(out).read_config()
+    stored = RunFolder(out, TrainConfig).read_config()
     if stored.task != args.task or stored.seed != args.seed:
         raise ConfigError(
             f"--out {out} holds a run on {stored.task} with seed {stored.seed}; "

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
 
+from aime_agent.data.dataset import open_described
 from aime_agent.data.episode import Episode
 from aime_agent.data.storage import ShardStore
 from aime_agent.data.windows import Stretch, sample_frames, sample_windows
@@ -105,8 +106,9 @@ def open_split(folder: str | Path, held_out: float = 0.2, seed: int = 0) -> Spli
     Raises:
         DataError: there is no dataset, it is damaged, or it has too few complete episodes.
     """
-    store = open_store(folder)
-    train, held = split_episodes(list_episodes(store), store.num_streams, held_out, seed)
+    store, _, whole = open_described(folder)
+    ended = [(i, store.bounds(i)[1]) for i in range(store.num_streams)] if whole else []
+    train, held = split_episodes(list_episodes(store, ended), store.num_streams, held_out, seed)
     if not train or (held_out > 0 and not held):
         raise DataError(
             f"{folder}: at least {max(1, -(-1 // held_out) if held_out else 1):g} complete "
@@ -114,20 +116,6 @@ def open_split(folder: str | Path, held_out: float = 0.2, seed: int = 0) -> Spli
             "collect more or hold out a larger share"
         )
     return Split(EpisodeSet(store, train), EpisodeSet(store, held))
-
-
-def open_store(folder: str | Path) -> ShardStore:
-    """Opens a dataset or the replay of a run, for reading only.
-
-    Raises:
-        DataError: there is none, or it is damaged.
-    """
-    path = Path(folder)
-    if not path.is_dir():
-        raise DataError(f"{folder}: no such dataset folder")
-    if not (path / "manifest.json").exists() and (path / "replay" / "manifest.json").exists():
-        path = path / "replay"
-    return ShardStore.open(path, read_only=True)
 
 
 def list_episodes(store: ShardStore, ended: Collection[tuple[int, int]] = ()) -> list[EpisodeSpan]:
@@ -146,7 +134,7 @@ def list_episodes(store: ShardStore, ended: Collection[tuple[int, int]] = ()) ->
         steps = store.read_steps(env)
         starts = first + np.flatnonzero(steps["is_first"])
         stops = [*starts[1:].tolist(), end]
-        for number, (start, stop) in enumerate(zip(starts.tolist(), stops, strict=True)):
+        for number, (start, stop) in enumerate(zip(starts.tolist(), stops, strict=False)):
             last = stop == end
             if not last or steps["terminated"][-1] or (env, stop) in ended:
                 spans.append(EpisodeSpan(env, number, start, stop - start))

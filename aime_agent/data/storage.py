@@ -9,7 +9,7 @@ The byte cap removes whole shards, the oldest first. A store that can be rolled 
 
 import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,30 +144,31 @@ class ShardStore:
             steps[done : done + take] = source.steps[at : at + take]
             done += take
 
-    def read_steps(self, stream: int) -> np.ndarray:
-        """Copies the records of all rows of a stream, without their frames."""
-        shards = self._streams[stream].values()
-        parts = [s.steps[: s.rows] for s in shards]
-        return np.concatenate(parts) if parts else np.empty(0, self.layout.step_dtype)
+    def read_steps(self, stream: int, start: int = 0) -> np.ndarray:
+        """Copies the records of a stream's rows from ``start`` on, without their frames."""
+        shard, at = divmod(max(start, self.bounds(stream)[0]), self.layout.capacity)
+        found = [s.steps[: s.rows] for k, s in self._streams[stream].items() if k >= shard]
+        return np.concatenate(found)[at:] if found else np.empty(0, self.layout.step_dtype)
 
     def state(self) -> dict[str, Any]:
         """Returns rows and checksums of every shard, as JSON values."""
-        streams = [
-            {str(k): [s.rows, *s.checksums] for k, s in stream.items()} for stream in self._streams
-        ]
-        shape, action_dim, capacity = self.layout
-        return {
-            "version": FORMAT_VERSION,
-            "layout": [list(shape), action_dim, capacity],
-            "streams": streams,
-        }
+        return self._state_of([self.stream_state(i) for i in range(self.num_streams)])
 
-    def sync(self) -> dict[str, Any]:
-        """Waits until every row is on the disk, renews the manifest, and returns the state."""
+    def stream_state(self, stream: int) -> dict[str, list[int]]:
+        """Returns rows and checksums of a stream's shards."""
+        return {str(k): [s.rows, *s.checksums] for k, s in self._streams[stream].items()}
+
+    def sync(self, streams: Sequence[Mapping[str, list[int]]] | None = None) -> dict[str, Any]:
+        """Waits until every row is on the disk, renews the manifest, and returns its state.
+
+        Args:
+            streams: What `stream_state` returned earlier for each stream: the manifest then leaves
+                out what came after. None names all rows.
+        """
         for shard in self._dirty:
             shard.sync()
         self._dirty = [s for s in self._dirty if not s.full]
-        state = self.state()
+        state = self.state() if streams is None else self._state_of(streams)
         write_json(self.folder / _MANIFEST, state)
         return state
 
@@ -182,6 +183,14 @@ class ShardStore:
         """Closes the writing side of all shards."""
         for shard in self._dirty:
             shard.close()
+
+    def _state_of(self, streams: Sequence[Mapping[str, list[int]]]) -> dict[str, Any]:
+        shape, action_dim, capacity = self.layout
+        return {
+            "version": FORMAT_VERSION,
+            "layout": [list(shape), action_dim, capacity],
+            "streams": list(streams),
+        }
 
     def _open_shard(self, stream: int, index: int) -> None:
         if self._max_bytes is not None:

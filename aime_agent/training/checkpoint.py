@@ -26,6 +26,7 @@ from torch import Tensor
 from aime_agent.data.files import json_bytes, sync_folder, write_bytes
 from aime_agent.data.saved import FORMAT, FORMAT_VERSION, INDEX, problem_of
 from aime_agent.data.saved import Checkpoint as Checkpoint
+from aime_agent.data.saved import find as find
 from aime_agent.data.saved import latest as latest
 from aime_agent.data.saved import load as load
 from aime_agent.data.saved import names as names

@@ -95,6 +95,8 @@ class VectorLane:
             raise DataError(f"action: a flat Box required, found {action}")
         self.frame_shape = (space.shape[0], space.shape[1], space.shape[2])
         self.action_dim = action.shape[0]
+        self.state: np.ndarray | None = None
+        """What the environment shows beside the last frame under the key ``state``."""
         self._envs: Any = envs  # VectorEnv declares neither call nor step_async
         self._blocking = isinstance(envs, SyncVectorEnv)
         self._action: Any = None
@@ -137,11 +139,15 @@ class VectorLane:
             self._envs.close(terminate=True)
 
     def _pixels(self, observation: Any) -> Frame:
-        """Takes the frame of the one environment: arrays are stacked, results of calls are tuples."""
+        """Takes the one environment's observation: arrays are stacked, results of calls tuples."""
         if isinstance(observation, dict):
-            return np.asarray(observation["pixels"][0])
-        one = observation[0]
-        return np.asarray(one["pixels"] if isinstance(one, dict) else one)
+            one: Any = {name: values[0] for name, values in observation.items()}
+        else:
+            one = observation[0]
+        if not isinstance(one, dict):
+            return np.asarray(one)
+        self.state = np.asarray(one["state"]) if "state" in one else None
+        return np.asarray(one["pixels"])
 
 
 @contextmanager
@@ -161,12 +167,22 @@ def _process_alive() -> Iterator[None]:
 
 
 class Collector:
-    """Drives the lanes and fills the replay; everything it knows is in `state`."""
+    """Drives the lanes and fills the replay; everything it knows is in `state`.
 
-    def __init__(self, lanes: Sequence[Lane], replay: ReplayBuffer, seed: int) -> None:
+    Args:
+        lanes: The environments.
+        replay: Where rows go.
+        seed: Decides, with the environment's number, how each episode starts.
+        first: Number of the first lane's environment, which is its stream in the replay too.
+    """
+
+    def __init__(
+        self, lanes: Sequence[Lane], replay: ReplayBuffer, seed: int, first: int = 0
+    ) -> None:
         self.lanes = lanes
         self.replay = replay
         self._seed = seed
+        self._first = first
         n = len(lanes)
         self._frames = np.zeros((n, *lanes[0].frame_shape), dtype=np.uint8)
         self._rewards = np.zeros(n, dtype=np.float32)
@@ -185,9 +201,10 @@ class Collector:
         """Which of them begin an episode."""
         return self._is_first
 
-    def reset(self) -> None:
-        """Starts the first episode of every lane."""
+    def reset(self, episode: int = 0) -> None:
+        """Starts the first episode of every lane, or the one of this number."""
         for i in range(len(self.lanes)):
+            self._episodes[i] = episode
             self._begin_episode(i)
 
     def send(self, actions: Float32[np.ndarray, "N A"]) -> None:
@@ -211,7 +228,8 @@ class Collector:
                 nothing = np.zeros(lane.action_dim, dtype=np.float32)
                 self._store(i, nothing, terminated=arrival.terminated)
                 length = len(self._actions[i])
-                finished.append(Finished(i, self._episodes[i], self._returns[i], length))
+                episode = Finished(self._first + i, self._episodes[i], self._returns[i], length)
+                finished.append(episode)
                 self._episodes[i] += 1
                 self._begin_episode(i)
         return finished
@@ -247,7 +265,7 @@ class Collector:
         for i, lane in enumerate(self.lanes):
             actions = tensors[f"actions.{i}"].numpy().copy()
             self._actions[i] = list(actions)
-            frame = lane.fast_forward(episode_seed(self._seed, i, self._episodes[i]), actions)
+            frame = lane.fast_forward(self._episode_seed(i), actions)
             same &= np.array_equal(frame, self._frames[i])
         return same
 
@@ -257,7 +275,7 @@ class Collector:
             lane.close()
 
     def _begin_episode(self, i: int) -> None:
-        self._frames[i] = self.lanes[i].reset(episode_seed(self._seed, i, self._episodes[i]))
+        self._frames[i] = self.lanes[i].reset(self._episode_seed(i))
         self._rewards[i] = 0.0
         self._is_first[i] = True
         self._returns[i] = 0.0
@@ -265,10 +283,13 @@ class Collector:
 
     def _store(self, i: int, action: Action, *, terminated: bool) -> None:
         self.replay.add(
-            i,
+            self._first + i,
             self._frames[i],
             action,
             float(self._rewards[i]),
             terminated,
             bool(self._is_first[i]),
         )
+
+    def _episode_seed(self, i: int) -> int:
+        return episode_seed(self._seed, self._first + i, self._episodes[i])

@@ -3,70 +3,130 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 from aime_agent.errors import ConfigError
 
-_AT_LEAST_ONE = (
-    "frames",
-    "action_repeat",
-    "num_envs",
-    "train_every",
-    "updates_per_round",
-    "batch_size",
-    "sequence_length",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "log_every",
-)
-_AT_LEAST_ZERO = (
-    "seed",
-    "prefill_frames",
-    "pretrain_updates",
-    "replay_bytes",
-    "image_every",
-    "eval_every_frames",
-    "eval_episodes",
-    "threads",
-)
-CHANGEABLE = frozenset(
-    (
-        "frames",
-        "out",
-        "checkpoint_every",
-        "keep_checkpoints",
-        "log_every",
-        "image_every",
-        "eval_every_frames",
-        "eval_episodes",
-        "device",
-        "threads",
-        "tensorboard",
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Settings that every kind of run has.
+
+    Raises:
+        ConfigError: a value cannot work; the message names the field.
+    """
+
+    changeable: ClassVar[frozenset[str]] = frozenset(
+        {
+            "out",
+            "checkpoint_every",
+            "keep_checkpoints",
+            "log_every",
+            "image_every",
+            "device",
+            "threads",
+            "tensorboard",
+        }
     )
-)
-"""Settings that a resumed run may change: none of them alters what is learned up to a frame,
-except that another device or thread count rounds differently."""
+    """Settings that a resumed run may change: none of them alters what is learned up to a moment,
+    except that another device or thread count rounds differently."""
+    least: ClassVar[Mapping[str, int]] = MappingProxyType(
+        {
+            "seed": 0,
+            "batch_size": 1,
+            "sequence_length": 1,
+            "checkpoint_every": 1,
+            "keep_checkpoints": 1,
+            "log_every": 1,
+            "image_every": 0,
+            "threads": 0,
+        }
+    )
+    """Whole numbers and the smallest that works."""
+
+    preset: str = "small"
+    """Size of the model: tiny, small, base or seed84."""
+    seed: int = 0
+    """Decides everything random."""
+    out: str = ""
+    """Run folder; empty for a name made of the above."""
+    batch_size: int = 8
+    """Windows per update."""
+    sequence_length: int = 16
+    """Rows per window."""
+    checkpoint_every: int = 1000
+    """Frames between two checkpoints; updates where no frames are collected."""
+    keep_checkpoints: int = 2
+    """How many checkpoints stay."""
+    log_every: int = 20
+    """Updates between two lines of metrics; a line holds their means."""
+    image_every: int = 500
+    """Updates between two sets of pictures in TensorBoard; 0 for none."""
+    device: str = "cpu"
+    """Where the model learns."""
+    threads: int = 0
+    """Threads of torch; 0 leaves its default."""
+    tensorboard: bool = True
+    """Also write TensorBoard events."""
+    world_model: dict[str, Any] = field(default_factory=dict)
+    """Changes to the preset's world model, by field."""
+    agent: dict[str, Any] = field(default_factory=dict)
+    """Changes to the preset's actor-critic, by field."""
+
+    def __post_init__(self) -> None:
+        for name, least in self.least.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigError(
+                    f"{type(self).__name__}.{name} must be an integer of at least {least}, "
+                    f"found {value!r}"
+                )
+
+    def fixed_hash(self) -> str:
+        """Hash of the settings that a resumed run must not change."""
+        settings = dataclasses.asdict(self)
+        fixed = {k: v for k, v in settings.items() if k not in self.changeable}
+        text = json.dumps(fixed, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(RunConfig):
     """All settings of a training run.
 
     Raises:
         ConfigError: a value cannot work; the message names the field.
     """
 
+    changeable: ClassVar[frozenset[str]] = RunConfig.changeable | {
+        "frames",
+        "eval_every_frames",
+        "eval_episodes",
+    }
+    least: ClassVar[Mapping[str, int]] = MappingProxyType(
+        {
+            **RunConfig.least,
+            "frames": 1,
+            "action_repeat": 1,
+            "num_envs": 1,
+            "train_every": 1,
+            "updates_per_round": 1,
+            "prefill_frames": 0,
+            "pretrain_updates": 0,
+            "replay_bytes": 0,
+            "eval_every_frames": 0,
+            "eval_episodes": 0,
+            "image_size": 32,
+        }
+    )
+
     task: str
     """``walker-walk``, or any registered Gymnasium id with pixels."""
-    preset: str = "small"
-    """Size of the model: tiny, small, base or seed84."""
     frames: int = 100_000
     """Physics control steps to collect in all (action repeat counts)."""
-    seed: int = 0
-    """Decides everything random."""
-    out: str = ""
-    """Run folder; empty for ``runs/<task>-<preset>-s<seed>``."""
     action_repeat: int = 2
     """Control steps per action."""
     image_size: int = 64
@@ -85,41 +145,15 @@ class TrainConfig:
     """Gradient updates per round."""
     pretrain_updates: int = 100
     """Updates on the random frames before the policy acts."""
-    batch_size: int = 8
-    """Windows per update."""
-    sequence_length: int = 16
-    """Rows per window."""
     replay_bytes: int = 0
     """Cap on the replay in bytes, oldest shards first; 0 for none."""
-    checkpoint_every: int = 1000
-    """Frames between two checkpoints."""
-    keep_checkpoints: int = 2
-    """How many checkpoints stay."""
-    log_every: int = 20
-    """Updates between two lines of metrics; a line holds their means."""
-    image_every: int = 500
-    """Updates between two sets of pictures in TensorBoard; 0 for none."""
     eval_every_frames: int = 0
     """Frames between two evaluations; 0 for one at the end."""
     eval_episodes: int = 5
     """Episodes per evaluation; 0 for none."""
-    device: str = "cpu"
-    """Where the model learns."""
-    threads: int = 0
-    """Threads of torch; 0 leaves its default."""
-    tensorboard: bool = True
-    """Also write TensorBoard events."""
-    world_model: dict[str, Any] = field(default_factory=dict)
-    """Changes to the preset's world model, by field."""
-    agent: dict[str, Any] = field(default_factory=dict)
-    """Changes to the preset's actor-critic, by field."""
 
     def __post_init__(self) -> None:
-        for name in _AT_LEAST_ONE:
-            self._require(name, 1)
-        for name in _AT_LEAST_ZERO:
-            self._require(name, 0)
-        self._require("image_size", 32)
+        super().__post_init__()
         if not self.task:
             raise ConfigError("TrainConfig.task must name a task such as 'walker-walk', found ''")
         if self.render_quality not in ("standard", "fast", "minimal"):
@@ -148,17 +182,3 @@ class TrainConfig:
     def run_name(self) -> str:
         """Default name of the run folder."""
         return f"{self.task.replace('/', '-')}-{self.preset}-s{self.seed}"
-
-    def fixed_hash(self) -> str:
-        """Hash of the settings that a resumed run must not change."""
-        settings = dataclasses.asdict(self)
-        fixed = {k: v for k, v in settings.items() if k not in CHANGEABLE}
-        text = json.dumps(fixed, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-    def _require(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ConfigError(
-                f"TrainConfig.{name} must be an integer of at least {least}, found {value!r}"
-            )

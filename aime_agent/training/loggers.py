@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from aime_agent.errors import CheckpointError, MissingDependencyError
+from aime_agent.training.progress import Meter, duration
 
 _log = logging.getLogger(__name__)
 
@@ -28,9 +29,10 @@ class Record(NamedTuple):
     """One line of metrics."""
 
     kind: str
-    """``train``, ``episode`` or ``eval``."""
+    """``train``, ``episode``, ``eval`` or ``held_out``."""
     update: int
     frames: int
+    """Control steps collected; 0 where none are, and then curves run over updates."""
     values: Mapping[str, float]
     clock: Mapping[str, float]
 
@@ -106,7 +108,7 @@ class JsonlLogger:
 
 
 class TensorBoardLogger:
-    """Scalars against frames, pictures and histograms against updates.
+    """Scalars against frames (or updates), pictures and histograms against updates.
 
     Args:
         folder: Of the event files. A continued run writes one more file.
@@ -133,10 +135,11 @@ class TensorBoardLogger:
 
     def log(self, record: Record) -> None:
         """Writes every value under its kind."""
+        step = record.frames or record.update
         for name, value in record.values.items():
-            self._writer.add_scalar(f"{record.kind}/{name}", value, record.frames)
+            self._writer.add_scalar(f"{record.kind}/{name}", value, step)
         for name, value in record.clock.items():
-            self._writer.add_scalar(f"clock/{name}", value, record.frames)
+            self._writer.add_scalar(f"clock/{name}", value, step)
 
     def pictures(self, update: int, images: Mapping[str, UInt8[np.ndarray, "H W C"]]) -> None:
         """Writes pictures."""
@@ -187,7 +190,7 @@ class ProgressLogger:
             left = (self._total - record.frames) / speed if speed > 0 else math.nan
             self._console.print(
                 f"{record.frames:,}/{self._total:,} frames  update {record.update:,}  {note}  "
-                f"left {_duration(left)}",
+                f"left {duration(left)}",
                 soft_wrap=True,
             )
 
@@ -207,16 +210,47 @@ class ProgressLogger:
             self._bar.stop()
 
 
+class UpdateProgressLogger:
+    """Updates, updates per second, loss, held-out loss and time left of offline training."""
+
+    def __init__(self, total_updates: int, console: Console | None = None) -> None:
+        self._meter = Meter(total_updates, "updates", console)
+        self._losses: dict[str, float] = {}
+
+    def log(self, record: Record) -> None:
+        """Shows a line of training, with the last held-out loss."""
+        name = "loss" if record.kind == "train" else "held-out loss"
+        self._losses[name] = record.values["total" if record.kind == "held_out" else "loss"]
+        pace = record.clock.get("updates_per_second", math.nan)
+        losses = "  ".join(f"{k} {v:.1f}" for k, v in self._losses.items())
+        speed = f"{pace:.2f} updates/s  " if math.isfinite(pace) else ""
+        self._meter.show(record.update, speed + losses)
+
+    def pictures(self, update: int, images: Mapping[str, UInt8[np.ndarray, "H W C"]]) -> None:
+        """Leaves pictures to others."""
+
+    def histograms(self, update: int, tensors: Mapping[str, Tensor]) -> None:
+        """Leaves histograms to others."""
+
+    def lengths(self) -> dict[str, int]:
+        """Has no file."""
+        return {}
+
+    def close(self) -> None:
+        """Ends the bar."""
+        self._meter.close()
+
+
 def make_loggers(
     metrics: Path,
     events: Path | None,
-    total_frames: int,
+    progress: Logger,
     lengths: Mapping[str, Mapping[str, int]] | None,
 ) -> list[Logger]:
     """Builds the destinations of a run, rolled back to ``lengths``; ``events`` None leaves one out."""
     loggers: list[Logger] = [
         JsonlLogger(metrics, None if lengths is None else lengths["JsonlLogger"]),
-        ProgressLogger(total_frames),
+        progress,
     ]
     if events is not None:
         known = None if lengths is None else lengths.get("TensorBoardLogger")
@@ -230,10 +264,3 @@ def make_loggers(
 def logger_lengths(loggers: list[Logger]) -> dict[str, dict[str, int]]:
     """Returns the lengths of all files, by logger."""
     return {type(x).__name__: x.lengths() for x in loggers}
-
-
-def _duration(seconds: float) -> str:
-    if not math.isfinite(seconds):
-        return "?"
-    minutes, _ = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d} h"

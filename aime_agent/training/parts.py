@@ -55,17 +55,43 @@ class Parts:
 
 def task_lane(config: TrainConfig, env: int) -> Lane:
     """Starts the task's environment in a process of its own."""
+    _log.debug("starting environment %d of %s", env, config.task)
+    return start_lane(
+        config.task,
+        image_size=config.image_size,
+        action_repeat=config.action_repeat,
+        camera_id=config.camera_id,
+        render_quality=config.render_quality,
+    )
+
+
+def start_lane(
+    task: str,
+    *,
+    image_size: int,
+    action_repeat: int,
+    camera_id: int | str | None,
+    render_quality: str,
+    state: bool = False,
+) -> VectorLane:
+    """Starts an environment with pixels in a process of its own.
+
+    Args:
+        task: Suite task or Gymnasium id.
+        image_size: Side of the frames.
+        action_repeat: Physics frames per action.
+        camera_id: Camera of a suite task.
+        render_quality: Of a suite task.
+        state: Whether a suite task also shows its state vector (`VectorLane.state`).
+    """
     from aime_agent.envs.make import environment_id, make_vector
 
-    _log.debug("starting environment %d of %s", env, config.task)
-    settings: dict[str, Any] = {
-        "image_size": config.image_size,
-        "action_repeat": config.action_repeat,
-    }
-    if "AIME/" in environment_id(config.task):
-        settings |= {"camera_id": config.camera_id, "render_quality": config.render_quality}
+    settings: dict[str, Any] = {"image_size": image_size, "action_repeat": action_repeat}
+    if "AIME/" in environment_id(task):
+        settings |= {"camera_id": camera_id, "render_quality": render_quality}
+        settings |= {"observation": "both"} if state else {}
     mode = AutoresetMode.DISABLED
-    return VectorLane(make_vector(config.task, 1, autoreset_mode=mode, **settings))
+    return VectorLane(make_vector(task, 1, autoreset_mode=mode, **settings))
 
 
 def aime_agent(config: TrainConfig, action_dim: int) -> Agent:

@@ -26,6 +26,7 @@ from aime_agent.structs import Batch
 from aime_agent.training.ablations import ABLATIONS, Ablation, Terms, measure
 from aime_agent.training.health import Row, health_rows
 from aime_agent.training.seeding import numpy_rng
+from aime_agent.training.train_offline import held_out_batch
 from aime_agent.world_model.losses import SequenceData
 from aime_agent.world_model.model import AimeWorldModel
 
@@ -54,6 +55,8 @@ class Change(NamedTuple):
 def pillar_report(run: str | Path, windows: int = 12, length: int = 32, seed: int = 0) -> list[Row]:
     """Plays new episodes with a trained agent and says which of its pillars are idle.
 
+    A world model that was trained from a dataset is examined on the episodes held out from it.
+
     Args:
         run: Run folder or checkpoint.
         windows: How many windows to compare.
@@ -64,6 +67,9 @@ def pillar_report(run: str | Path, windows: int = 12, length: int = 32, seed: in
         CheckpointError: there is no valid checkpoint.
     """
     agent = AimeAgent.from_pretrained(run)
+    batch = held_out_batch(run, windows, length, seed)
+    if batch is not None:
+        return pillar_rows(agent.world_model, batch)
     env = agent.make_env()
     try:
         batch = held_out(agent, env, windows, length, seed)

@@ -11,7 +11,7 @@ import logging
 import platform
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -19,25 +19,33 @@ from aime_agent.configs import from_dict, to_dict
 from aime_agent.data.files import write_json
 from aime_agent.data.saved import find
 from aime_agent.errors import CheckpointError, ConfigError
-from aime_agent.training.config import CHANGEABLE, TrainConfig
+from aime_agent.training.config import RunConfig, TrainConfig
 
 _PACKAGES = ("torch", "numpy", "gymnasium", "dm-control", "mujoco")
 _CREATED = ("metrics.jsonl", "tensorboard", "checkpoints", "replay")
 _log = logging.getLogger(__name__)
 
+C = TypeVar("C", bound=RunConfig)
 
-class RunFolder:
-    """Paths inside a run folder."""
 
-    def __init__(self, path: Path) -> None:
+class RunFolder(Generic[C]):
+    """Paths inside a run folder.
+
+    Args:
+        path: The folder.
+        kind: Dataclass of its configuration; of training or of offline training.
+    """
+
+    def __init__(self, path: Path, kind: type[C]) -> None:
         self.path = path
+        self.kind = kind
         self.config_file = path / "config.json"
         self.metrics = path / "metrics.jsonl"
         self.events = path / "tensorboard"
         self.checkpoints = path / "checkpoints"
         self.replay = path / "replay"
 
-    def start(self, config: TrainConfig) -> None:
+    def start(self, config: C) -> None:
         """Writes ``config.json`` into an empty run.
 
         Raises:
@@ -64,14 +72,14 @@ class RunFolder:
                 path.unlink(missing_ok=True)
         self.checkpoints.mkdir()
 
-    def read_config(self) -> TrainConfig:
+    def read_config(self) -> C:
         """Reads the configuration.
 
         Raises:
             CheckpointError: there is none, or it cannot be read.
         """
         try:
-            return from_dict(TrainConfig, json.loads(self.config_file.read_text()))
+            return from_dict(self.kind, json.loads(self.config_file.read_text()))
         except FileNotFoundError:
             raise CheckpointError(
                 f"{self.path}: a run folder required, found no config.json"
@@ -79,7 +87,7 @@ class RunFolder:
         except (OSError, ValueError, TypeError) as error:
             raise CheckpointError(f"{self.config_file}: cannot be read ({error})") from error
 
-    def resume(self, changes: dict[str, Any]) -> TrainConfig:
+    def resume(self, changes: dict[str, Any]) -> C:
         """Returns the stored configuration with the allowed changes, and stores it.
 
         Raises:
@@ -87,7 +95,7 @@ class RunFolder:
         """
         stored = self.read_config()
         for name, value in changes.items():
-            if name not in CHANGEABLE and (old := getattr(stored, name)) != value:
+            if name not in self.kind.changeable and (old := getattr(stored, name)) != value:
                 raise ConfigError(
                     f"--resume: {name} must stay {old!r} as in {self.config_file}, found {value!r}"
                 )
@@ -96,7 +104,7 @@ class RunFolder:
         return config
 
 
-def resolve(path: Path | str) -> tuple[RunFolder, Path]:
+def resolve(path: Path | str) -> tuple[RunFolder[TrainConfig], Path]:
     """Returns the run and the checkpoint that ``path`` names: a run folder or a checkpoint.
 
     Raises:
@@ -106,7 +114,7 @@ def resolve(path: Path | str) -> tuple[RunFolder, Path]:
     run = folder.parent.parent
     if not (run / "config.json").exists():
         raise CheckpointError(f"{folder}: lies in no run folder, found no config.json in {run}")
-    return RunFolder(run), folder
+    return RunFolder(run, TrainConfig), folder
 
 
 def machine() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from aime_agent.training import checkpoint
 from aime_agent.training.checkpoint import Checkpoint
 from aime_agent.training.collector import Collector
 from aime_agent.training.config import TrainConfig
-from aime_agent.training.loggers import make_loggers
+from aime_agent.training.loggers import ProgressLogger, make_loggers
 from aime_agent.training.parts import Factories, Parts
 from aime_agent.training.runfolder import RunFolder
 from aime_agent.training.trainer import Trainer
@@ -73,15 +73,15 @@ def train(
 
 def _settle(
     changes: dict[str, Any], out: str | Path | None, *, resume: bool
-) -> tuple[RunFolder, TrainConfig]:
+) -> tuple[RunFolder[TrainConfig], TrainConfig]:
     """Returns the run's folder and configuration; writes nothing for a new run."""
     if not (resume and out):
         if "task" not in changes:
             raise ConfigError("task must be given for a new run, such as 'walker-walk'")
         config = override(TrainConfig(task=changes["task"]), **changes)
-        folder = RunFolder(Path(out or Path("runs") / config.run_name))
+        folder = RunFolder(Path(out or Path("runs") / config.run_name), TrainConfig)
     else:
-        folder = RunFolder(Path(out))
+        folder = RunFolder(Path(out), TrainConfig)
     changes = changes | {"out": str(folder.path)}
     if resume:
         return folder, folder.resume(changes)
@@ -89,12 +89,12 @@ def _settle(
     return folder, dataclasses.replace(config, out=str(folder.path))
 
 
-def _fresh(parts: Parts, folder: RunFolder) -> Trainer:
+def _fresh(parts: Parts, folder: RunFolder[TrainConfig]) -> Trainer:
     folder.start(parts.config)
     return _assemble(parts, folder, None)
 
 
-def _resumed(parts: Parts, folder: RunFolder) -> Trainer:
+def _resumed(parts: Parts, folder: RunFolder[TrainConfig]) -> Trainer:
     """Goes back to the newest checkpoint whose files and replay rows are all intact."""
     problems: list[str] = []
     for path in checkpoint.names(folder.path):
@@ -126,7 +126,9 @@ def _restored(trainer: Trainer, saved: Checkpoint) -> bool:
         raise
 
 
-def _assemble(parts: Parts, folder: RunFolder, state: dict[str, Any] | None) -> Trainer:
+def _assemble(
+    parts: Parts, folder: RunFolder[TrainConfig], state: dict[str, Any] | None
+) -> Trainer:
     """Opens replay and logs, at a checkpoint's ``state`` if there is one, and joins the parts."""
     c, lane = parts.config, parts.lanes[0]
     cap = c.replay_bytes or None
@@ -141,7 +143,7 @@ def _assemble(parts: Parts, folder: RunFolder, state: dict[str, Any] | None) -> 
     loggers = make_loggers(
         folder.metrics,
         folder.events if c.tensorboard else None,
-        c.frames,
+        ProgressLogger(c.frames),
         None if state is None else state["logs"],
     )
     collector = Collector(parts.lanes, ReplayBuffer(store), c.seed)

@@ -8,7 +8,6 @@ Between two of these steps everything is in `Trainer.save`'s checkpoint, and a r
 there repeats, bit for bit on the CPU, what the interrupted run did or would have done.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -23,17 +22,15 @@ from aime_agent.data.storage import shard_names
 from aime_agent.errors import CheckpointError, DataError
 from aime_agent.structs import Batch
 from aime_agent.training import checkpoint
-from aime_agent.training.averages import Averages
 from aime_agent.training.checkpoint import Checkpoint
 from aime_agent.training.collector import Collector
 from aime_agent.training.config import TrainConfig
 from aime_agent.training.interrupts import Wish, listening
+from aime_agent.training.learning import Clock, Learning, passed
 from aime_agent.training.loggers import Logger, Record, logger_lengths
 from aime_agent.training.runfolder import RunFolder, machine, warn_if_changed
 from aime_agent.training.seeding import numpy_rng
 from aime_agent.training.trees import leaves, rebuild
-
-_BEGIN_FRAMES = 512
 
 
 @runtime_checkable
@@ -89,7 +86,7 @@ class Trainer:
         config: TrainConfig,
         agent: Agent,
         collector: Collector,
-        run: RunFolder,
+        run: RunFolder[TrainConfig],
         loggers: list[Logger],
         evaluate: Callable[[Any], Mapping[str, float]] | None = None,
     ) -> None:
@@ -99,23 +96,25 @@ class Trainer:
         self.replay: ReplayBuffer = collector.replay
         self.run_folder = run
         self.loggers = loggers
+        self.learning = Learning(config, agent, self._learn, self.replay, loggers, self._log)
         self.rounds = 0
-        self.updates = 0
         self.wish = Wish()
         self._evaluate = evaluate
-        self._begun = False
         self._acted = False
         self._acting = agent.initial_state(config.num_envs)
-        self._averages = Averages()
         self._saved = -1
-        self._elapsed = 0.0
-        self._clock = time.monotonic()
+        self._clock = Clock()
         self._last_mark = (0.0, 0)
 
     @property
     def frames(self) -> int:
         """Control steps collected so far."""
         return self.rounds * self.config.frames_per_round
+
+    @property
+    def updates(self) -> int:
+        """Updates done so far."""
+        return self.learning.updates
 
     def run(self) -> bool:
         """Trains until ``config.frames``; returns False if a signal ended it earlier.
@@ -125,7 +124,7 @@ class Trainer:
         """
         if self.rounds == 0:
             self.collector.reset()
-        self._clock = time.monotonic()
+        self._clock.start()
         with listening(self.wish), checkpoint.explained_full_disk("training"):
             while self.frames < self.config.frames and not self.wish:
                 before = self.frames
@@ -143,18 +142,16 @@ class Trainer:
         acting |= {f"policy.{i:03d}": v for i, v in enumerate(leaves(self._acting))}
         acting["torch_rng"] = torch.get_rng_state()
         trainer = {
+            **self.learning.state(),
             "rounds": self.rounds,
-            "updates": self.updates,
             "frames": self.frames,
-            "begun": self._begun,
             "acted": self._acted,
-            "averages": self._averages.state(),
             "collector": collected,
             "replay": self.replay.store.sync(),
             "logs": logger_lengths(self.loggers),
             "config_hash": self.config.fixed_hash(),
             "machine": machine(),
-            "clock": {"elapsed": self._seconds()},
+            "clock": {"elapsed": self._clock.seconds()},
         }
         folder = checkpoint.save(
             self.run_folder.checkpoints / f"step_{self.frames:09d}",
@@ -180,12 +177,11 @@ class Trainer:
             raise CheckpointError("the checkpoint was made with other settings than config.json")
         warn_if_changed(state["machine"])
         self.rounds = state["rounds"]
-        self.updates = state["updates"]
-        self._begun = state["begun"]
+        self.learning.restore(state)
         self._acted = state["acted"]
-        self._averages = Averages(state["averages"])
-        self._elapsed = state["clock"]["elapsed"]
-        self._last_mark = (self._elapsed, self.frames)
+        elapsed = state["clock"]["elapsed"]
+        self._clock = Clock(elapsed)
+        self._last_mark = (elapsed, self.frames)
         self._saved = self.frames
         self.agent.load_state_dict(saved.agent)
         policy = [saved.acting[k] for k in sorted(saved.acting) if k.startswith("policy.")]
@@ -209,7 +205,7 @@ class Trainer:
         if self.frames < c.prefill_frames:
             self._round(self._random_actions(), updates=0)
         elif self.updates < c.pretrain_updates:
-            self._update()
+            self.learning.update()
         else:
             due = self.rounds % c.train_every == 0
             self._round(self._act(), updates=c.updates_per_round if due else 0)
@@ -217,7 +213,7 @@ class Trainer:
     def _round(self, actions: Float32[np.ndarray, "N A"], updates: int) -> None:
         self.collector.send(actions)
         for _ in range(updates):
-            self._update()
+            self.learning.update()
         finished = self.collector.receive()
         self.rounds += 1
         for episode in finished:
@@ -228,6 +224,9 @@ class Trainer:
                 "length": float(episode.length),
             }
             self._log("episode", values)
+
+    def _learn(self, batch: Batch, step: int) -> Mapping[str, float | Tensor]:
+        return self.agent.update(batch, step)
 
     def _random_actions(self) -> Float32[np.ndarray, "N A"]:
         rng = numpy_rng(self.config.seed, "prefill", self.rounds)
@@ -247,41 +246,15 @@ class Trainer:
             )
         return actions
 
-    def _update(self) -> None:
-        c = self.config
-        if not self._begun:
-            self.agent.begin(self.replay.frames(_BEGIN_FRAMES, numpy_rng(c.seed, "begin")))
-            self._begun = True
-        batch = self.replay.sample(
-            c.batch_size, c.sequence_length, numpy_rng(c.seed, "replay", self.updates)
-        )
-        batch = Batch(*(x.to(c.device) for x in batch))
-        metrics = self.agent.update(batch, self.updates)
-        self.updates += 1
-        self._averages.add({k: v for k, v in metrics.items() if not _is_histogram(v)})
-        if self.updates % c.log_every == 0:
-            self._log("train", self._averages.take())
-            shown = {k: v for k, v in metrics.items() if isinstance(v, Tensor) and v.ndim > 0}
-            for logger in self.loggers:
-                logger.histograms(self.updates, shown)
-        if c.tensorboard and c.image_every and self.updates % c.image_every == 0:
-            self._show(batch)
-
-    def _show(self, batch: Batch) -> None:
-        with torch.random.fork_rng(devices=[]):
-            images = self.agent.images(batch)
-        for logger in self.loggers:
-            logger.pictures(self.updates, images)
-
     def _periodic(self, before: int) -> None:
         """Evaluates and saves where the frames just passed a multiple of the interval."""
         c = self.config
         if self.frames == before:
             return
         end = self.frames >= c.frames
-        if end or _passed(before, self.frames, c.eval_every_frames):
+        if end or passed(before, self.frames, c.eval_every_frames):
             self._score()
-        if end or _passed(before, self.frames, c.checkpoint_every):
+        if end or passed(before, self.frames, c.checkpoint_every):
             self.save()
 
     def _score(self) -> None:
@@ -292,7 +265,7 @@ class Trainer:
         self._log("eval", scores)
 
     def _log(self, kind: str, values: Mapping[str, float]) -> None:
-        now = self._seconds()
+        now = self._clock.seconds()
         then, frames = self._last_mark
         clock = {"elapsed": now}
         if self.frames > frames:
@@ -302,18 +275,3 @@ class Trainer:
         record = Record(kind, self.updates, self.frames, values, clock)
         for logger in self.loggers:
             logger.log(record)
-
-    def _seconds(self) -> float:
-        """Seconds of training, interruptions left out."""
-        now = time.monotonic()
-        self._elapsed += now - self._clock
-        self._clock = now
-        return self._elapsed
-
-
-def _passed(before: int, now: int, every: int) -> bool:
-    return every > 0 and now // every > before // every
-
-
-def _is_histogram(value: float | Tensor) -> bool:
-    return isinstance(value, Tensor) and value.ndim > 0

@@ -259,10 +259,11 @@ class AimeWorldModel(nn.Module):
         device: str = "cpu",
         local_files_only: bool = False,
     ) -> "AimeWorldModel":
-        """Loads a model that `save_pretrained` wrote, in eval mode.
+        """Loads a model that was saved alone or inside a run, in eval mode.
 
         Args:
-            path: A folder, or a Hugging Face hub id (needs the extra ``hub``).
+            path: A folder that `save_pretrained` wrote, a run folder or a checkpoint, or a Hugging
+                Face hub id (needs the extra ``hub``).
             revision: Of the hub id.
             device: Where to put it.
             local_files_only: Take the hub's local cache only.

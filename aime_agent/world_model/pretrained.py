@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from aime_agent.configs import from_dict, to_dict
+from aime_agent.data.saved import INDEX, read_agent
 from aime_agent.errors import CheckpointError, ConfigError, MissingDependencyError
 from aime_agent.world_model.config import WorldModelConfig
 
@@ -37,9 +38,10 @@ def load_pretrained(
     device: str,
     local_files_only: bool,
 ) -> "AimeWorldModel":
-    """Reads what `save_pretrained` wrote; a name that is no folder is looked up on the hub.
+    """Reads what `save_pretrained` wrote, or the world model of a run or a checkpoint.
 
-    The model has the floating type in which it was saved.
+    A name that is no folder is looked up on the hub. The model has the floating type in which it
+    was saved.
 
     Raises:
         CheckpointError: files are missing, damaged, or of something else.
@@ -48,6 +50,35 @@ def load_pretrained(
     folder = Path(path)
     if not folder.is_dir():
         folder = _from_hub(str(path), revision, local_files_only)
+    config, weights = _from_run(folder) if _is_run(folder) else _from_folder(folder)
+    try:
+        model = cls(from_dict(WorldModelConfig, config)).to(_floating_type(weights))
+        model.load_state_dict(weights)
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise CheckpointError(f"{folder}: the configuration cannot be used ({error})") from error
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{folder}: weights do not fit their configuration ({error})"
+        ) from error
+    return model.to(torch.device(device)).eval()
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "checkpoints").is_dir() or (folder / INDEX).exists()
+
+
+def _from_run(folder: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+    """Returns configuration and weights of the world model inside an agent."""
+    settings, tensors = read_agent(folder)
+    config = settings.get("spec", {}).get("world_model")
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{folder}: an agent with a world model required, found none")
+    prefix = "world_model."
+    return config, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _from_folder(folder: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+    """Returns what `save_pretrained` wrote."""
     try:
         text = json.loads((folder / CONFIG).read_text())
         weights = safetensors.torch.load((folder / WEIGHTS).read_bytes())
@@ -59,16 +90,9 @@ def load_pretrained(
             f"{folder}: an AimeWorldModel of format {FORMAT} required, found "
             f"{found.get('kind')!r} of format {found.get('format')!r}"
         )
-    try:
-        model = cls(from_dict(WorldModelConfig, found["config"])).to(_floating_type(weights))
-        model.load_state_dict(weights)
-    except (KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise CheckpointError(f"{folder}: the configuration cannot be used ({error})") from error
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{folder}: weights do not fit their configuration ({error})"
-        ) from error
-    return model.to(torch.device(device)).eval()
+    if not isinstance(found.get("config"), dict):
+        raise CheckpointError(f"{folder}: the configuration cannot be used (none was found)")
+    return found["config"], weights
 
 
 def _floating_type(weights: Mapping[str, Tensor]) -> torch.dtype:

@@ -11,11 +11,9 @@ from aime_agent.cli.options import (
     EvalArgs,
     RecordArgs,
     TrainArgs,
-    given,
-    one_line,
     read,
-    settings,
 )
+from aime_agent.cli.words import given, one_line, settings
 from aime_agent.errors import ConfigError
 from aime_agent.training.config import TrainConfig
 from aime_agent.training.video import RecordConfig

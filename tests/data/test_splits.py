@@ -69,6 +69,10 @@ def test_last_episode_counts_only_if_its_end_is_known(tmp_path):
     assert len(list_episodes(store, ended=[(0, 17)])) == 2
 
 
+def test_stream_without_rows_has_no_episodes(tmp_path):
+    assert {s.env for s in list_episodes(make_store(tmp_path, (0, 2)))} == {1}
+
+
 def test_rows_before_the_first_start_belong_to_no_episode(tmp_path):
     store = ShardStore(tmp_path, LAYOUT, max_bytes=2 * LAYOUT.shard_bytes)
     replay = ReplayBuffer(store)

@@ -97,6 +97,26 @@ def test_manifest_opens_the_store(tmp_path):
     assert rows(ShardStore.open(tmp_path), 0, 9, stream=1)[0] == list(range(9))
 
 
+def test_records_from_a_row_on(tmp_path):
+    store = ShardStore(tmp_path, LAYOUT, max_bytes=3 * LAYOUT.shard_bytes)
+    fill(store, 50)
+    for start in (32, 39, 40, 47, 50):
+        assert store.read_steps(0, start)["reward"].tolist() == [k / 2 for k in range(start, 50)]
+
+
+def test_manifest_may_leave_out_what_came_after_a_mark(tmp_path):
+    store = ShardStore(tmp_path, LAYOUT, 2)
+    fill(store, 11)
+    marks = [store.stream_state(i) for i in range(2)]
+    fill(store, 9, start=11)
+    fill(store, 4, stream=1)
+    store.sync(marks)
+    again = ShardStore.open(tmp_path)
+    assert [again.bounds(i) for i in range(2)] == [(0, 11), (0, 0)]
+    fill(again, 9, start=11)
+    assert rows(again, 0, 20) == rows(store, 0, 20)
+
+
 def test_cap_removes_whole_oldest_shards(tmp_path):
     store = ShardStore(tmp_path, LAYOUT, max_bytes=3 * LAYOUT.shard_bytes)
     fill(store, 50)

@@ -18,9 +18,12 @@ MAY_KEEP_STATE = {
     "aime_agent/data/shard.py::*": "how much of an open file is written",
     "aime_agent/data/storage.py::*": "open files",
     "aime_agent/optimization/*::*": "balancers and averages keep running values",
+    "aime_agent/training/learning.py::*": "the loop's counters",
+    "aime_agent/training/offline.py::*": "the loop's counters",
     "aime_agent/training/trainer.py::*": "the loop's counters",
     "aime_agent/training/collector.py::*": "the current observation and belief",
     "aime_agent/training/loggers.py::*": "open files",
+    "aime_agent/training/progress.py::*": "when something was last shown",
     "envs/*::*": "an environment is state behind Gymnasium's interface",
 }
 CONSTRUCTORS = {"__init__", "__post_init__", "__setstate__"}

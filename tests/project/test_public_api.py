@@ -15,7 +15,9 @@ PUBLIC = [
     "AimeWorldModel",
     "DPGMMVariationalRecurrentAutoencoder",
     "__version__",
+    "collect",
     "train",
+    "train_world_model",
     "validate_shape",
 ]
 

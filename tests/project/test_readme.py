@@ -24,6 +24,8 @@ SET_UP = re.compile(
 SHORTER = [
     (r"--frames[ =][\d_]+", f"--frames {FRAMES}"),
     (r"--episodes[ =]\d+", "--episodes 1"),
+    (r"(aime-agent collect .*--episodes) 1", r"\1 5"),  # the fewest of which one is held out
+    (r"--updates[ =][\d_]+", "--updates 20"),
     (r"--preset[ =]\w+", "--preset tiny"),
     (r"\bframes=[\d_]+", f"frames={FRAMES}"),
     (r"\btotal_timesteps=[\d_]+", "total_timesteps=64"),

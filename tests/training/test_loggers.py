@@ -84,7 +84,7 @@ def test_missing_tensorboard_names_the_extra(tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingDependencyError, match=r"aime-agent\[tensorboard\]"):
         TensorBoardLogger(tmp_path)
-    made = loggers.make_loggers(tmp_path / "m.jsonl", tmp_path, 10, None)
+    made = loggers.make_loggers(tmp_path / "m.jsonl", tmp_path, ProgressLogger(10), None)
     assert [type(x).__name__ for x in made] == ["JsonlLogger", "ProgressLogger"]
     assert "metrics.jsonl is written" in caplog.text
     made[0].close()

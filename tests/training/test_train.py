@@ -11,6 +11,7 @@ from aime_agent.data.saved import read_agent
 from aime_agent.errors import CheckpointError, ConfigError
 from aime_agent.training import checkpoint
 from aime_agent.training.collector import Collector
+from aime_agent.training.config import TrainConfig
 from aime_agent.training.runfolder import RunFolder, resolve
 from aime_agent.training.train import train
 
@@ -189,7 +190,7 @@ def test_agent_is_read_from_run_and_checkpoint(copy):
 def test_unreadable_config_is_named(copy):
     (copy / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"config\.json: cannot be read"):
-        RunFolder(copy).read_config()
+        RunFolder(copy, TrainConfig).read_config()
 
 
 def test_other_machine_is_mentioned(toy, copy, caplog, monkeypatch):

@@ -16,7 +16,7 @@ def make(toy, tmp_path):
 
     def trainer(**settings):
         config = TrainConfig(task="toy", **(toy.SETTINGS | {"frames": 160} | settings))
-        folder = RunFolder(tmp_path / f"run{len(made)}")
+        folder = RunFolder(tmp_path / f"run{len(made)}", TrainConfig)
         folder.start(config)
         made.append(_assemble(Parts(config, toy.FACTORIES), folder, None))
         return made[-1]
