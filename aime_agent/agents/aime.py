@@ -156,7 +156,7 @@ class AimeAgent:
         model = self.world_model
         if model.training:
             model.eval()
-        frames = torch.from_numpy(np.ascontiguousarray(observations)).permute(0, 3, 1, 2)
+        frames = torch.from_numpy(np.array(observations, order="C")).permute(0, 3, 1, 2)
         first = torch.from_numpy(np.asarray(is_first, dtype=bool)).to(self.device)
         noise = (
             nullcontext() if step is None else seeded(self.config.seed, "act", step, self.device)

@@ -19,8 +19,12 @@ def collect(args: CollectArgs, argv: Sequence[str]) -> int:
     check_task(args.task)
     check_device(args.device)
     chosen = {name: getattr(args, name) for name in given(argv) - {"minari"}}
-    if "camera_id" in chosen and args.camera_id.isdigit():
+    if "camera_id" in chosen and args.camera_id.lstrip("-").isdecimal():
         chosen["camera_id"] = int(args.camera_id)
+    if args.minari is not None:
+        from aime_agent.training.minari import check_id
+
+        check_id(args.minari)
     from aime_agent.data.dataset import read_records
     from aime_agent.training.collect import collect as start
 

@@ -6,32 +6,23 @@ complete episodes only: what an interruption cut off is played again from its fi
 interrupted and resumed collection equals one that never stopped, bit for bit.
 """
 
-import dataclasses
 import shutil
 import time
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aime_agent.configs import override, to_dict
-from aime_agent.data.dataset import (
-    FILE,
-    DatasetInfo,
-    EpisodeRecord,
-    episode_records,
-    read_info,
-    write_info,
-)
+from aime_agent.configs import override
+from aime_agent.data.dataset import EpisodeRecord, episode_records, write_info
 from aime_agent.data.replay import ReplayBuffer, plan_layout
 from aime_agent.data.storage import ShardStore
-from aime_agent.errors import ConfigError, DataError
+from aime_agent.errors import DataError
 from aime_agent.training.checkpoint import explained_full_disk
+from aime_agent.training.collect_config import CollectConfig, describe, kept_settings
 from aime_agent.training.collector import Collector, Finished, VectorLane
-from aime_agent.training.evaluate import versions
 from aime_agent.training.interrupts import Wish, deaf_children, listening
 from aime_agent.training.parts import start_lane
 from aime_agent.training.players import (
@@ -49,78 +40,12 @@ from aime_agent.training.progress import Meter
 
 _SAVE_SECONDS = 10.0
 _WORLD = ("image_size", "action_repeat", "camera_id", "render_quality")
-_FREE = ("episodes", "frames", "device", "trust_pickle")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CollectConfig:
-    """Settings of a collection.
-
-    Raises:
-        ConfigError: a value cannot work; the message names the field.
-    """
-
-    task: str
-    """Suite task or Gymnasium id."""
-    policy: str = "random"
-    """Who plays."""
-    episodes: int = 0
-    """Episodes to collect in all."""
-    frames: int = 0
-    """Or frames: whole episodes until each environment has its share."""
-    seed: int = 0
-    """Decides everything random."""
-    image_size: int = 64
-    """Side of the frames in pixels."""
-    action_repeat: int = 2
-    """Frames per action."""
-    camera_id: int | str = 0
-    """Camera of a suite task, by number or name."""
-    render_quality: str = "standard"
-    """Of a suite task: standard, fast or minimal."""
-    num_envs: int = 1
-    """Environments side by side, one process and one stream each."""
-    hold: int = 1
-    """Actions for which a random action is held."""
-    noise: float = 0.0
-    """Standard deviation of noise added to the policy's actions."""
-    sample: bool = False
-    """Draw the policy's actions instead of taking the likeliest."""
-    device: str = "cpu"
-    """Where the policy computes."""
-    trust_pickle: bool = False
-    """Open a Stable-Baselines3 file, which can run any code."""
-
-    def __post_init__(self) -> None:
-        for name in ("action_repeat", "num_envs", "hold"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        self._require("image_size", self.image_size >= 32, "at least 32")
-        for name in ("episodes", "frames", "seed", "noise"):
-            self._require(name, getattr(self, name) >= 0, "at least 0")
-        if (self.episodes > 0) == (self.frames > 0):
-            raise ConfigError(
-                "collect: either episodes or frames must be given and positive, found "
-                f"episodes={self.episodes}, frames={self.frames}"
-            )
-        self._require(
-            "hold", self.hold == 1 or self.policy == "random", "1 unless policy is random"
-        )
-
-    def _require(self, name: str, holds: bool, what: str) -> None:
-        if not holds:
-            raise ConfigError(f"CollectConfig.{name} must be {what}, found {getattr(self, name)!r}")
-
-    def has_enough(self, env: int, episodes: int, frames: int) -> bool:
-        """Says whether an environment has collected its share."""
-        if self.episodes:
-            return episodes * self.num_envs + env >= self.episodes
-        return frames * self.num_envs >= self.frames
 
 
 def collect(
     task: str,
     *,
-    policy: Any = "random",
+    policy: Any = None,
     episodes: int = 0,
     frames: int = 0,
     out: str | Path | None = None,
@@ -134,11 +59,12 @@ def collect(
     Args:
         task: Such as ``walker-walk``, or any Gymnasium id with pixels.
         policy: ``random``, ``zero``, a run folder or a checkpoint, a Stable-Baselines3 ``.zip`` (with
-            ``trust_pickle=True``), an object with SB3's ``predict``, or such a function.
+            ``trust_pickle=True``), an object with SB3's ``predict``, or such a function. If None,
+            ``random``, or whoever played the dataset to go on with.
         episodes: How many episodes in all; or give
         frames: How many frames in all, rounded up to whole episodes.
         out: Folder; ``data/<task>-<policy>-s<seed>`` if None.
-        resume: Go on with a dataset, perhaps to more episodes.
+        resume: Go on with a dataset, perhaps to more episodes; it keeps its settings.
         settings: Further fields of `CollectConfig`. With a run as policy, the environment's are the
             run's if not given.
 
@@ -146,14 +72,20 @@ def collect(
         ConfigError: a setting cannot work, the policy is unknown, or ``out`` holds a dataset already.
         DataError: the policy's actions do not fit the task, or a dataset to go on with is damaged.
     """
-    given = {"episodes": episodes, "frames": frames, **settings}
-    config = override(CollectConfig(task=task, episodes=1), policy=_label(policy), **given)
-    loaded = load_policy(policy, trust_pickle=config.trust_pickle, device=config.device)
-    trained_in = getattr(loaded, "config", None)
-    same = {k: getattr(trained_in, k) for k in _WORLD if k not in given and hasattr(trained_in, k)}
-    config = override(config, **same)
+    given = {"task": task, "episodes": episodes, "frames": frames, **settings}
+    given |= {} if policy is None else {"policy": _label(policy)}
+    config = override(CollectConfig(task=task, episodes=1), **given)
     folder = Path(out or Path("data") / f"{_name(task)}-{_name(config.policy)}-s{config.seed}")
-    _check_folder(folder, config, resume=resume)
+    kept = kept_settings(folder, given, resume=resume)
+    config = override(config, **kept)
+    loaded = load_policy(
+        config.policy if policy is None else policy,
+        trust_pickle=config.trust_pickle,
+        device=config.device,
+    )
+    trained_in = getattr(loaded, "config", None)
+    free = [name for name in _WORLD if name not in given and name not in kept]
+    config = override(config, **{k: getattr(trained_in, k) for k in free if hasattr(trained_in, k)})
     with ExitStack() as stack:
         lanes = []
         needs_state = _make_player(loaded, config, 1).needs_state
@@ -177,7 +109,10 @@ def _run(folder: Path, config: CollectConfig, lanes: Sequence[VectorLane], playe
         return collection.run(player)
     except Exception:
         if new and not collection.records:
-            shutil.rmtree(new[-1])
+            shutil.rmtree(folder)
+            with suppress(OSError):  # another collection may have begun beside this one
+                for parent in new[1:]:
+                    parent.rmdir()
         raise
 
 
@@ -227,13 +162,15 @@ class Collection:
         try:
             with listening(wish), explained_full_disk("collecting"):
                 while turns and not wish:
+                    known = len(self.records)
                     turns = [turn for turn in turns if next(turn, "over") is None]
                     if time.monotonic() - saved > _SAVE_SECONDS:
                         self.save()
                         saved = time.monotonic()
-                    pace = (self._frames() - start) / max(time.monotonic() - begun, 1e-9)
-                    done = len(self.records) if c.episodes else self._frames()
-                    meter.show(done, f"{pace:.0f} frames/s  {self._score()}")
+                    if len(self.records) > known:
+                        pace = (self._frames() - start) / max(time.monotonic() - begun, 1e-9)
+                        done = len(self.records) if c.episodes else self._frames()
+                        meter.show(done, f"{pace:.0f} frames/s  {self._score()}")
         finally:
             for turn in turns:
                 turn.close()
@@ -245,7 +182,7 @@ class Collection:
     def save(self) -> None:
         """Waits for the disk and names the complete episodes."""
         self.store.sync(self._complete)
-        write_info(self.folder, _info(self.config), sorted(self.records))
+        write_info(self.folder, describe(self.config), sorted(self.records))
 
     def _play(self, env: int, player: Player) -> Generator[None]:
         """Plays a lane; pauses while its environment steps."""
@@ -296,42 +233,8 @@ def _make_player(policy: Any, config: CollectConfig, action_dim: int) -> Player:
     elif policy == "zero":
         player = zero_player(action_dim)
     else:
-        player = predict_player(policy, config.policy, config.seed, config.sample)
+        player = predict_player(policy, config.policy, config.seed, config.sample, config.device)
     return noisy(player, config.noise, config.seed)
-
-
-def _check_folder(folder: Path, config: CollectConfig, *, resume: bool) -> None:
-    """Refuses to mix datasets.
-
-    Raises:
-        ConfigError: there is one and ``resume`` is not given, or it has other settings.
-    """
-    if not (folder / FILE).exists():
-        if resume:
-            raise ConfigError(f"{folder}: nothing to resume, found no {FILE}")
-        if folder.is_dir() and any(folder.iterdir()):
-            raise ConfigError(f"{folder} holds something else already: give another --out")
-        return
-    if not resume:
-        raise ConfigError(
-            f"{folder} holds a dataset already: give another --out, or go on with --resume"
-        )
-    old, new = to_dict(read_info(folder)), to_dict(_info(config))
-    for name in (*old, *old["settings"]):
-        before, after = (d.get(name, d["settings"].get(name)) for d in (old, new))
-        if name not in ("versions", "settings") and before != after:
-            raise ConfigError(
-                f"--resume: {name} must stay {before!r} as in {folder / FILE}, found {after!r}"
-            )
-
-
-def _info(config: CollectConfig) -> DatasetInfo:
-    ours = {f.name for f in dataclasses.fields(DatasetInfo)}
-    known = to_dict(config)
-    more = {k: v for k, v in known.items() if k not in ours and k not in _FREE}
-    return DatasetInfo(
-        **{k: v for k, v in known.items() if k in ours}, settings=more, versions=versions()
-    )
 
 
 def _label(policy: Any) -> str:

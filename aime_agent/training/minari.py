@@ -6,10 +6,14 @@
 Frames are stored as they are (Minari's default would turn them into JPEG), in its Arrow format.
 """
 
+import io
 import json
 import math
+import shutil
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -49,26 +53,50 @@ def export_minari(folder: str | Path, dataset_id: str) -> str:
         ConfigError: the id is no Minari id, or is taken.
         DataError: there is no dataset, or it has no complete episode.
     """
+    check_id(dataset_id)
     minari = _minari()
     episodes, info = open_split(folder, held_out=0.0).train, open_described(folder).info
     layout = episodes.store.layout
     env = _environment(info)
     made: Any = None
     try:
-        for episode in episodes:
-            buffer = [_buffer(minari, episode)]
-            if made is not None:
-                made.update_dataset_from_buffer(buffer)
-                continue
-            made = _create(minari, dataset_id, buffer, env, layout, info)
-    except ValueError as error:
-        raise ConfigError(f"Minari refuses {dataset_id!r}: {error}") from error
+        with _all_or_nothing(minari, dataset_id):
+            for episode in episodes:
+                buffer = [_buffer(minari, episode)]
+                if made is None:
+                    made = _create(minari, dataset_id, buffer, env, layout, info)
+                else:
+                    made.update_dataset_from_buffer(buffer)
+            if info is not None:
+                made.storage.update_metadata({_OURS: json.dumps(to_dict(info))})
     finally:
         if env is not None:
             env.close()
-    if info is not None:
-        made.storage.update_metadata({_OURS: json.dumps(to_dict(info))})
     return dataset_id
+
+
+def check_id(dataset_id: str) -> None:
+    """Refuses an id under which nothing could be exported.
+
+    Raises:
+        MissingDependencyError: Minari or pyarrow is not installed.
+        ConfigError: the id is no Minari id, or is taken.
+    """
+    _minari()
+    from minari.dataset.minari_dataset import parse_dataset_id
+    from minari.storage.datasets_root_dir import get_dataset_path
+
+    try:
+        parse_dataset_id(dataset_id)
+    except (ValueError, TypeError) as error:  # TypeError if the version is missing
+        raise ConfigError(
+            f"Minari takes ids such as walker/random-v0, found {dataset_id!r}"
+        ) from error
+    if get_dataset_path(dataset_id).exists():
+        raise ConfigError(
+            f"Minari has a dataset {dataset_id!r} already: give another name or version, or remove "
+            f"it with: minari delete {dataset_id}"
+        )
 
 
 def import_minari(
@@ -98,20 +126,23 @@ def import_minari(
     except (OSError, ValueError, LookupError) as error:
         raise DataError(f"Minari dataset {dataset_id!r} cannot be read: {error}") from error
     key = _pixel_key(found.observation_space, dataset_id)
-    replay: ReplayBuffer | None = None
-    for item in found.iterate_episodes():
-        episode = _episode(item, key, found.action_space, image_size)
-        if replay is None:
-            shape = (*episode.frames.shape[1:3], 3)
-            layout = plan_layout(shape, episode.actions.shape[1], 1, None)
-            replay = ReplayBuffer(ShardStore(folder, layout))
-        replay.add_episode(0, episode)
-    if replay is None:
+    episodes = (_episode(x, key, found.action_space, image_size) for x in found.iterate_episodes())
+    first = next(episodes, None)
+    if first is None:
         raise DataError(f"Minari dataset {dataset_id!r}: at least one episode required, found none")
-    replay.store.sync()
-    info = _info(found, dataset_id, replay.store.layout.frame_shape[0])
-    write_info(folder, info, episode_records(replay.store, 0))
-    replay.store.close()
+    layout = plan_layout((*first.frames.shape[1:3], 3), first.actions.shape[1], 1, None)
+    try:
+        store = ShardStore(folder, layout)
+        replay = ReplayBuffer(store)
+        for episode in chain([first], episodes):
+            replay.add_episode(0, episode)
+        store.sync()
+        info = _info(found, dataset_id, layout.frame_shape[0])
+        write_info(folder, info, episode_records(store, 0))
+        store.close()
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return folder
 
 
@@ -126,6 +157,18 @@ def _minari() -> Any:
     return minari
 
 
+@contextmanager
+def _all_or_nothing(minari: Any, dataset_id: str) -> Iterator[None]:
+    """Removes what an interruption or an error leaves half written."""
+    try:
+        yield
+    except BaseException:
+        # Minari prints what it deletes; the error may have come before there was anything.
+        with redirect_stdout(io.StringIO()), suppress(FileNotFoundError):
+            minari.delete_dataset(dataset_id)
+        raise
+
+
 def _create(
     minari: Any,
     dataset_id: str,
@@ -136,8 +179,9 @@ def _create(
 ) -> Any:
     """Begins a Minari dataset with its first episode."""
     with warnings.catch_warnings():
-        # Minari recommends an author and a link to the code; both are the user's to give.
-        warnings.filterwarnings("ignore", message=".*is set to None", category=UserWarning)
+        # Minari recommends an author, a link to the code and an environment; the first two are the
+        # user's to give, and not every dataset has a task that can be made here.
+        warnings.filterwarnings("ignore", message=".*is (set to )?None", category=UserWarning)
         return minari.create_dataset_from_buffers(
             dataset_id,
             buffer,

@@ -91,7 +91,7 @@ def spec(config: OfflineConfig, split: Split) -> AgentSpec:
     if height != width or channels != 3 or height < 32:
         raise DataError(
             f"{config.dataset}: square frames of at least 32 × 32 with 3 channels required, found "
-            f"{list(layout.frame_shape)}"
+            f"{list(layout.frame_shape)} (import scales frames with --image-size)"
         )
     fixed = {"action_dim": layout.action_dim, "image_size": height}
     for name, value in fixed.items():

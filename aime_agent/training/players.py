@@ -7,7 +7,7 @@ side, and however often the collection was interrupted.
 
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,7 +69,9 @@ def zero_player(action_dim: int) -> Player:
     return Player("zero", act)
 
 
-def predict_player(policy: Any, label: str, seed: int, sample: bool = False) -> Player:
+def predict_player(
+    policy: Any, label: str, seed: int, sample: bool = False, device: str = "cpu"
+) -> Player:
     """Plays with Stable-Baselines3's ``predict``, of an agent, an SB3 model or a function.
 
     Args:
@@ -79,6 +81,7 @@ def predict_player(policy: Any, label: str, seed: int, sample: bool = False) -> 
         label: Name in the dataset.
         seed: Of sampled actions.
         sample: Draw actions instead of taking the likeliest.
+        device: Where they are drawn.
 
     Raises:
         ConfigError: it has no ``predict``, or wants to see something else.
@@ -94,7 +97,7 @@ def predict_player(policy: Any, label: str, seed: int, sample: bool = False) -> 
     def act(seen: Seen, memory: Any, turn: Turn) -> tuple[Action, Any]:
         start = np.array([turn.step == 0])
         noise = (
-            seeded(seed, f"collect/{turn.env}/{turn.episode}", turn.step, torch.device("cpu"))
+            seeded(seed, f"collect/{turn.env}/{turn.episode}", turn.step, torch.device(device))
             if sample
             else nullcontext()
         )
@@ -207,17 +210,40 @@ def _wishes(space: Any, label: str) -> tuple[Callable[[Seen], Any], bool]:
         )
 
     def show(seen: Seen) -> Any:
-        shown: Mapping[str, Any] = {
-            name: (seen.pixels if kind == "pixels" else seen.state)[None]  # type: ignore[index]
+        shown = {
+            name: _shown(seen, kind, _shape(parts[name]), label)[None]
             for name, kind in kinds.items()
         }
-        return dict(shown) if isinstance(space, spaces.Dict) else shown[""]
+        return shown if isinstance(space, spaces.Dict) else shown[""]
 
     return show, "state" in kinds.values()
 
 
+def _shown(seen: Seen, kind: str, shape: tuple[int, ...], label: str) -> np.ndarray:
+    """Returns the pixels or the state, if they have the policy's shape."""
+    if kind == "pixels":
+        found, remedy = seen.pixels, "collect frames of its size"
+        shapes = [shape, (*shape[1:], shape[0])]  # SB3 brings channels first itself
+    elif seen.state is not None:
+        found, remedy, shapes = seen.state, "it was trained on another task", [shape]
+    else:
+        raise DataError(
+            f"policy {label}: a state vector of {shape[0]} numbers required, but the task shows "
+            "pixels only; tasks of the control suite have one"
+        )
+    if found.shape not in shapes:
+        raise DataError(
+            f"policy {label}: {kind} of shape {shape} required, found {found.shape}: {remedy}"
+        )
+    return found
+
+
 def _kind(name: str, space: Any) -> str:
-    shape: tuple[int, ...] = getattr(space, "shape", None) or ()
+    shape = _shape(space)
     if len(shape) == 3 and 3 in (shape[0], shape[2]) and name in ("", "pixels"):
         return "pixels"
     return "state" if len(shape) == 1 and name in ("", "state") else "other"
+
+
+def _shape(space: Any) -> tuple[int, ...]:
+    return getattr(space, "shape", None) or ()

@@ -121,7 +121,7 @@ def test_ctrl_c_leaves_a_valid_dataset_and_says_how_to_go_on(tmp_path):
         ("collect cartpole-swingup --episodes 1 --policy x.zip", "no such file"),
         ("collect cartpole-swingup --episodes 1 --render-quality quick", "unknown 'quick'"),
         ("collect cartpole-swingup --episodes 1 --image-size 8", "image_size"),
-        ("collect cartpole-swingup --episodes 1 --policy RUN --image-size 40", "(32, 32, 3)"),
+        ("collect cartpole-swingup --episodes 1 --policy RUN --image-size 40", "[32, 32, 3]"),
         ("collect walker-walk --episodes 1 --policy RUN", "6 actions in [-1, 1] required"),
         ("collect cartpole-swingup --episodes 9 --image-size 40 --resume --out DATA", "must stay"),
         ("collect cartpole-swingup --episodes 9 --out DATA", "holds a dataset already"),

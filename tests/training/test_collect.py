@@ -120,6 +120,24 @@ def test_more_episodes_go_on_where_the_others_ended(tmp_path):
     assert all_same(more, long)
 
 
+def test_a_dataset_keeps_its_settings_while_it_grows(tmp_path):
+    settings = {"seed": 4, "num_envs": 2, "noise": 0.5, "policy": "zero"}
+    long = episodes(collect("toy", episodes=6, out=tmp_path / "long", **settings))
+    collect("toy", episodes=2, out=tmp_path / "d", **settings)
+    more = episodes(collect("toy", episodes=6, out=tmp_path / "d", resume=True))
+    assert all_same(more, long)
+
+
+def test_a_failure_removes_what_it_began_and_nothing_else(tmp_path):
+    def policy(*_, **__):
+        (tmp_path / "new/other").mkdir(exist_ok=True)  # a collection that began beside this one
+        return np.zeros((1, 9)), None
+
+    with pytest.raises(DataError, match="2 actions"):
+        collect("toy", policy=policy, episodes=1, out=tmp_path / "new/d")
+    assert [x.name for x in (tmp_path / "new").iterdir()] == ["other"]
+
+
 def test_description_says_what_was_done(tmp_path):
     folder = collect("toy", episodes=4, seed=3, hold=2, out=tmp_path / "d", render_quality="fast")
     info, records = read_info(folder), read_records(folder)
@@ -219,6 +237,20 @@ def test_a_space_that_nobody_can_fill_is_named():
     )
     with pytest.raises(ConfigError, match="policy p: an observation space of pixels"):
         predict_player(stacked, "p", 0)
+
+
+@pytest.mark.parametrize(
+    ("space", "seen", "said"),
+    [
+        (gym.spaces.Box(-1, 1, (4,)), SEEN._replace(state=None), "the task shows pixels only"),
+        (gym.spaces.Box(-1, 1, (5,)), SEEN, r"state of shape \(5,\) required, found \(4,\)"),
+        (gym.spaces.Box(0, 255, (9, 9, 3), np.uint8), SEEN, r"pixels .* found \(8, 8, 3\)"),
+    ],
+)
+def test_a_policy_of_another_world_is_refused(space, seen, said):
+    policy = SimpleNamespace(predict=lambda x: x, observation_space=space)
+    with pytest.raises(DataError, match=said):
+        predict_player(policy, "p", 0).act(seen, None, START)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Datasets survive the way to Minari and back, and come from other people's Minari datasets."""
 
+import itertools
 import sys
 import warnings
 
@@ -15,6 +16,8 @@ from aime_agent.data.shard import Layout
 from aime_agent.data.splits import open_split
 from aime_agent.data.storage import ShardStore
 from aime_agent.errors import ConfigError, DataError, MissingDependencyError
+from aime_agent.training import minari as module
+from aime_agent.training.collect import collect
 from aime_agent.training.minari import export_minari, import_minari
 
 NAMES = ("frames", "actions", "rewards", "terminated")
@@ -106,7 +109,7 @@ def make_minari(minari, name, observations, space, actions, action_space):
         truncations=np.arange(len(actions)) == len(actions) - 1,
     )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is set to None")
+        warnings.filterwarnings("ignore", message=".*is (set to )?None")
         minari.create_dataset_from_buffers(
             name, [buffer], observation_space=space, action_space=action_space,
             data_format="arrow", jpeg_encoding=False,
@@ -137,20 +140,25 @@ def test_discrete_actions_become_ones(minari, tmp_path):
 
 def test_frames_in_a_dictionary_are_found_and_scaled(minari, tmp_path):
     box = gym.spaces.Box(-1, 1, (2,), np.float32)
-    space = gym.spaces.Dict(pixels=PIXELS, speed=gym.spaces.Box(-1, 1, (1,), np.float32))
-    observations = {"pixels": FRAMES, "speed": np.zeros((4, 1), np.float32)}
+    frames = np.random.default_rng(1).integers(0, 256, (4, 64, 96, 3), dtype=np.uint8)
+    pixels = gym.spaces.Box(0, 255, frames.shape[1:], np.uint8)
+    space = gym.spaces.Dict(pixels=pixels, speed=gym.spaces.Box(-1, 1, (1,), np.float32))
+    observations = {"pixels": frames, "speed": np.zeros((4, 1), np.float32)}
     make_minari(minari, "test/dict-v0", observations, space, np.zeros((3, 2), np.float32), box)
     (episode,) = stored(import_minari("test/dict-v0", tmp_path / "d", image_size=32))
     assert episode.frames.shape == (4, 32, 32, 3)
-    by_hand = FRAMES[:, :2, :, :].astype(float).mean((1, 2, 3))
-    assert np.allclose(episode.frames[:, 0].mean((1, 2)), by_hand, atol=1)
+    by_hand = frames.reshape(4, 32, 2, 32, 3, 3).mean((2, 4))
+    assert np.abs(episode.frames - by_hand).max() <= 1
 
 
 def test_what_cannot_be_copied_is_named(minari, dataset, tmp_path, capsys):
     export_minari(dataset, "test/pixels-v0")
     for words, said in (
-        (f"export {dataset} --minari test/pixels-v0", "Minari refuses 'test/pixels-v0'"),
-        (f"export {dataset} --minari nonsense", "Minari refuses 'nonsense'"),
+        (
+            f"export {dataset} --minari test/pixels-v0",
+            "Minari has a dataset 'test/pixels-v0' already",
+        ),
+        (f"export {dataset} --minari nonsense", "ids such as walker/random-v0, found 'nonsense'"),
         (f"export {tmp_path}/nowhere --minari test/x-v0", "no such dataset folder"),
         (f"import test/unknown-v0 --out {tmp_path}/x", "'test/unknown-v0' cannot be read"),
         (f"import test/pixels-v0 --out {dataset}", "holds something already"),
@@ -166,6 +174,40 @@ def test_what_cannot_be_copied_is_named(minari, dataset, tmp_path, capsys):
     with pytest.raises(ConfigError, match="bounded Box"):
         import_minari("test/inf-v0", tmp_path / "y")
     assert not (tmp_path / "y").exists()
+
+
+def test_what_was_interrupted_half_way_leaves_nothing(minari, dataset, tmp_path, monkeypatch):
+    def interrupted(*args):
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return original(*args)
+
+    for name, copy in (
+        ("_buffer", lambda: export_minari(dataset, "test/again-v0")),
+        ("_episode", lambda: import_minari("test/again-v0", tmp_path / "copy")),
+    ):
+        original, calls = getattr(module, name), itertools.count(1)
+        monkeypatch.setattr(module, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            copy()
+        monkeypatch.setattr(module, name, original)
+        copy()
+    assert len(stored(tmp_path / "copy")) == 4
+
+
+def test_an_import_is_not_gone_on_with(minari, dataset, tmp_path):
+    export_minari(dataset, "test/pixels-v0")
+    import_minari("test/pixels-v0", tmp_path / "copy")
+    with pytest.raises(ConfigError, match="it was not collected here"):
+        collect("nothing-here", episodes=9, resume=True, out=tmp_path / "copy")
+
+
+def test_a_taken_id_is_refused_before_anything_is_collected(minari, dataset, tmp_path, capsys):
+    export_minari(dataset, "test/pixels-v0")
+    words = f"collect walker-walk --episodes 1 --out {tmp_path}/d --minari test/pixels-v0"
+    assert main(words.split()) == 2
+    assert "minari delete test/pixels-v0" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
 
 
 def test_without_minari_the_extra_is_named(monkeypatch, dataset):
