@@ -61,7 +61,7 @@ def collect(
         policy: ``random``, ``zero``, a run folder or a checkpoint, a Stable-Baselines3 ``.zip`` (with
             ``trust_pickle=True``), an object with SB3's ``predict``, or such a function. If None,
             ``random``, or whoever played the dataset to go on with.
-        episodes: How many episodes in all; or give
+        episodes: How many episodes in all; either this or ``frames``.
         frames: How many frames in all, rounded up to whole episodes.
         out: Folder; ``data/<task>-<policy>-s<seed>`` if None.
         resume: Go on with a dataset, perhaps to more episodes; it keeps its settings.

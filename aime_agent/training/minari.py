@@ -90,7 +90,8 @@ def check_id(dataset_id: str) -> None:
         parse_dataset_id(dataset_id)
     except (ValueError, TypeError) as error:  # TypeError if the version is missing
         raise ConfigError(
-            f"Minari takes ids such as walker/random-v0, found {dataset_id!r}"
+            "Minari takes ids such as walker/random-v0 (a namespace of two letters or more, a name, "
+            f"a version), found {dataset_id!r}"
         ) from error
     if get_dataset_path(dataset_id).exists():
         raise ConfigError(

@@ -17,7 +17,7 @@ from aime_agent.agents.aime import AgentSpec, AimeAgent
 from aime_agent.agents.presets import agent_preset
 from aime_agent.agents.randomness import seeded
 from aime_agent.data.dataset import DatasetInfo, open_described
-from aime_agent.data.splits import EpisodeSet, Split
+from aime_agent.data.splits import EpisodeSet, Split, fingerprint
 from aime_agent.errors import CheckpointError, ConfigError, DataError
 from aime_agent.structs import Batch
 from aime_agent.training import checkpoint
@@ -175,6 +175,7 @@ class OfflineTrainer:
             **self.learning.state(),
             "frames": 0,
             "episodes": {name: list(some.spans) for name, some in self.split._asdict().items()},
+            "fingerprint": fingerprint(self.split),
             "logs": logger_lengths(self.loggers),
             "config_hash": self.config.fixed_hash(),
             "machine": machine(),

@@ -11,7 +11,7 @@ import torch
 
 from aime_agent.agents.aime import AimeAgent
 from aime_agent.configs import override
-from aime_agent.data.splits import EpisodeSet, EpisodeSpan, Split, open_split
+from aime_agent.data.splits import EpisodeSet, EpisodeSpan, Split, fingerprint, open_split
 from aime_agent.errors import CheckpointError, ConfigError, DataError
 from aime_agent.structs import Batch
 from aime_agent.training import checkpoint
@@ -157,7 +157,7 @@ def _stored_split(config: OfflineConfig, state: Mapping[str, Any]) -> Split:
     """The episodes that a checkpoint was trained on; those added since are left alone.
 
     Raises:
-        DataError: one of them is not in the dataset any more.
+        DataError: one of them is not in the dataset any more, or is another one.
     """
     known = open_split(config.dataset, 0.0)
     sets = {k: [EpisodeSpan(*span) for span in v] for k, v in state["episodes"].items()}
@@ -168,7 +168,13 @@ def _stored_split(config: OfflineConfig, state: Mapping[str, Any]) -> Split:
             f"{len(missing)} of them are missing, the first is {missing[0]}"
         )
     store = known.train.store
-    return Split(EpisodeSet(store, sets["train"]), EpisodeSet(store, sets["held_out"]))
+    split = Split(EpisodeSet(store, sets["train"]), EpisodeSet(store, sets["held_out"]))
+    if fingerprint(split) != state["fingerprint"]:
+        raise DataError(
+            f"{config.dataset}: the episodes that the run began with required, found others of the "
+            "same lengths; give the folder of the first dataset, or another --out"
+        )
+    return split
 
 
 def _assemble(

@@ -60,6 +60,18 @@ def test_update_depends_on_its_step_and_not_on_the_global_state(make_agent, begu
     assert results[0]["loss"] != results[2]["loss"]
 
 
+def test_measured_tasks_sum_up_to_the_total_without_the_adversarial_one(make_agent, batch):
+    weights = {"gram": 0.5, "generator": 1.0}
+    agent = make_agent(world_model={"control_task": True, "weights": weights})
+    agent.begin(batch.observations.flatten(0, 1))
+    agent.update_world_model(batch, 0)
+    found = agent.measure_world_model(batch)
+    tasks = {k.removeprefix("task/"): v for k, v in found.items() if k.startswith("task/")}
+    assert set(tasks) == {"elbo", "perceiver", "predictive", "control"}
+    assert torch.allclose(sum(tasks.values()), found["total"])
+    assert found["loss/gram"] > 0
+
+
 def test_learning_rate_and_its_warm_up(make_agent, batch):
     moved = {}
     for step in (0, 999):

@@ -10,6 +10,7 @@ from aime_agent.data.shard import Layout
 from aime_agent.data.splits import (
     EpisodeSet,
     EpisodeSpan,
+    fingerprint,
     list_episodes,
     open_split,
     read_episode,
@@ -67,6 +68,18 @@ def test_last_episode_counts_only_if_its_end_is_known(tmp_path):
     assert len(list_episodes(store)) == 2
     assert len(list_episodes(store, ended=[(0, 18)])) == 3
     assert len(list_episodes(store, ended=[(0, 17)])) == 2
+
+
+def test_fingerprint_tells_episodes_in_the_same_rows_apart(tmp_path):
+    marks = []
+    for k, numbers in enumerate((range(10), range(10), (*range(8), 12, 13))):
+        replay = ReplayBuffer(ShardStore(tmp_path / str(k), LAYOUT))
+        for number in numbers:
+            replay.add_episode(0, make_episode(number, length=7))
+        replay.store.sync()
+        marks.append(fingerprint(open_split(tmp_path / str(k))))
+    assert marks[0] == marks[1] != marks[2]
+    assert fingerprint(open_split(tmp_path / "0", seed=1)) != marks[0]
 
 
 def test_stream_without_rows_has_no_episodes(tmp_path):

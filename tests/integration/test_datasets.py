@@ -126,8 +126,8 @@ def test_ctrl_c_leaves_a_valid_dataset_and_says_how_to_go_on(tmp_path):
         ("collect cartpole-swingup --episodes 9 --image-size 40 --resume --out DATA", "must stay"),
         ("collect cartpole-swingup --episodes 9 --out DATA", "holds a dataset already"),
         ("collect cartpole-swingup --episodes 9 --out DATA --resume --seed 1", "seed must stay 0"),
-        ("export nowhere --minari a/b-v0", "no such dataset folder"),
-        ("import a/b-v0", "--out"),
+        ("export nowhere --minari walker/random-v0", "no such dataset folder"),
+        ("import walker/random-v0", "--out"),
     ],
 )
 @pytest.mark.render

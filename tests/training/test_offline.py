@@ -16,7 +16,7 @@ from aime_agent.data.replay import ReplayBuffer
 from aime_agent.data.shard import Layout
 from aime_agent.data.splits import open_split
 from aime_agent.data.storage import ShardStore
-from aime_agent.errors import CheckpointError, ConfigError, DataError
+from aime_agent.errors import ConfigError, DataError
 from aime_agent.training import checkpoint
 from aime_agent.training.learning import Learning
 from aime_agent.training.offline import OfflineConfig, held_out_losses
@@ -289,6 +289,15 @@ def test_datasets_that_no_model_takes(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_other_episodes_of_the_same_lengths_are_not_mistaken_for_the_first(whole, tmp_path):
+    run = shutil.copytree(whole[0], tmp_path / "run")
+    moved = make_dataset(tmp_path / "moved")
+    other = make_dataset(tmp_path / "other", [*range(9), 19])
+    train_world_model(moved, out=run, resume=True, updates=9)
+    with pytest.raises(DataError, match=r"other: the episodes .* found others of the same lengths"):
+        train_world_model(other, out=run, resume=True, updates=10)
+
+
 def test_another_dataset_cannot_be_resumed_with(whole, tmp_path):
     run = shutil.copytree(whole[0], tmp_path / "run")
     replay = ReplayBuffer(ShardStore(tmp_path / "d", Layout((32, 32, 3), 3, 64)))
@@ -302,5 +311,5 @@ def test_another_dataset_cannot_be_resumed_with(whole, tmp_path):
             ),
         )
     replay.store.sync()
-    with pytest.raises(CheckpointError, match="another agent than unknown with 3 actions"):
+    with pytest.raises(DataError, match="found others of the same lengths"):
         train_world_model(tmp_path / "d", out=run, resume=True, updates=9)
