@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from aime_agent.cli.options import TrainArgs
@@ -19,6 +20,18 @@ def check_task(task: str) -> None:
 
     if "/" not in task and "-v" not in task and ":" not in task:
         split_task(task)
+
+
+def check_no_dataset(task: str) -> None:
+    """Refuses a folder of stored episodes where a task is wanted.
+
+    Raises:
+        ConfigError: the message says how to train on it.
+    """
+    if (Path(task) / "manifest.json").exists():
+        raise ConfigError(
+            f"{task} is a stored dataset; --world-model-only trains a world model on it"
+        )
 
 
 def check_device(device: str) -> None:

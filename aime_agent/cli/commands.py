@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from aime_agent.cli.bench import BenchArgs, bench
-from aime_agent.cli.checks import check_task, train_settings
+from aime_agent.cli.checks import check_no_dataset, check_task, train_settings
 from aime_agent.cli.options import (
     Args,
     BenchObjectsArgs,
@@ -56,6 +56,7 @@ def train(args: TrainArgs, argv: Sequence[str]) -> int:
         from aime_agent.cli import datasets
 
         return datasets.train_world_model(args, argv)
+    check_no_dataset(args.task)
     check_task(args.task)
     if alien := sorted(given(argv) & {"updates", "held_out"}):
         raise ConfigError(f"--{alien[0].replace('_', '-')} needs --world-model-only")

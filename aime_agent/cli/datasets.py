@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 from aime_agent.cli.checks import check_device, check_task, train_settings
 from aime_agent.cli.options import CollectArgs, ExportArgs, ImportArgs, TrainArgs
@@ -25,15 +26,10 @@ def collect(args: CollectArgs, argv: Sequence[str]) -> int:
         from aime_agent.training.minari import check_id
 
         check_id(args.minari)
-    from aime_agent.data.dataset import read_records
     from aime_agent.training.collect import collect as start
 
     folder = start(args.task, **chosen)
-    records = read_records(folder)
-    mean = sum(r.total_reward for r in records) / len(records)
-    rows = sum(r.length for r in records)
-    print(f"{len(records)} episodes, {rows} observations, mean return {mean:.1f}")
-    print(f"written to {folder}")
+    _say_what_is_in(folder)
     if args.minari is not None:
         copy(ExportArgs(dataset=str(folder), minari=args.minari))
     return 0
@@ -49,7 +45,7 @@ def copy(args: ExportArgs | ImportArgs) -> int:
     folder = minari.import_minari(
         args.id, args.out, image_size=args.image_size, download=args.download
     )
-    print(f"written to {folder}")
+    _say_what_is_in(folder)
     return 0
 
 
@@ -66,4 +62,16 @@ def train_world_model(args: TrainArgs, argv: Sequence[str]) -> int:
             "was collected already"
         )
     start(args.task, resume=args.resume, **chosen)
+    run = Path(args.out or Path("runs") / OfflineConfig(dataset=args.task, **chosen).run_name)
+    print(f"world model in {run}")
     return 0
+
+
+def _say_what_is_in(folder: Path) -> None:
+    from aime_agent.data.dataset import read_records
+
+    records = read_records(folder)
+    mean = sum(r.total_reward for r in records) / len(records)
+    rows = sum(r.length for r in records)
+    print(f"{len(records)} episodes, {rows} observations, mean return {mean:.1f}")
+    print(f"written to {folder}")

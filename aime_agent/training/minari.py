@@ -125,7 +125,8 @@ def import_minari(
     try:
         found = minari.load_dataset(dataset_id, download=download)
     except (OSError, ValueError, LookupError) as error:
-        raise DataError(f"Minari dataset {dataset_id!r} cannot be read: {error}") from error
+        hint = "" if download else " (--download fetches it from Minari's server)"
+        raise DataError(f"Minari dataset {dataset_id!r} cannot be read{hint}: {error}") from error
     key = _pixel_key(found.observation_space, dataset_id)
     episodes = (_episode(x, key, found.action_space, image_size) for x in found.iterate_episodes())
     first = next(episodes, None)

@@ -60,12 +60,14 @@ class Meter:
 
 
 def duration(seconds: float) -> str:
-    """Returns hours and minutes.
+    """Returns hours and minutes, or seconds where these say nothing.
 
-    >>> duration(3 * 3600 + 61), duration(float("nan"))
-    ('3:01 h', '?')
+    >>> duration(3 * 3600 + 61), duration(59.9), duration(float("nan"))
+    ('3:01 h', '59 s', '?')
     """
     if not math.isfinite(seconds):
         return "?"
+    if seconds < 60:
+        return f"{int(seconds)} s"
     minutes, _ = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d} h"

@@ -32,6 +32,8 @@ SHORTER = [
     (r"\bepisodes=\d+", "episodes=1"),
     (r"""\bpreset=["']\w+["']""", 'preset="tiny"'),
 ]
+EXAMINES = re.compile(r"^aime-agent doctor \w")
+"""1 says that a part of a run is idle: true of runs as short as these, and no broken command."""
 BLOCK = re.compile(
     r"(?P<mark><!-- not run: .+? -->\s*)?^```(?P<language>bash|python)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
@@ -80,7 +82,8 @@ def test_readme_runs_from_top_to_bottom(tmp_path):
             cwd=tmp_path, env=os.environ | {"PATH": path}, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, f"{shlex.join(program)}\n{done.stdout}\n{done.stderr}"
+        fine = (0, 1) if EXAMINES.search(program[-1]) else (0,)
+        assert done.returncode in fine, f"{shlex.join(program)}\n{done.stdout}\n{done.stderr}"
 
 
 def test_set_up_comes_first_and_in_two_commands():

@@ -161,7 +161,10 @@ def test_what_cannot_be_copied_is_named(minari, dataset, tmp_path, capsys):
         ),
         (f"export {dataset} --minari nonsense", "a version), found 'nonsense'"),
         (f"export {tmp_path}/nowhere --minari test/x-v0", "no such dataset folder"),
-        (f"import test/unknown-v0 --out {tmp_path}/x", "'test/unknown-v0' cannot be read"),
+        (
+            f"import test/unknown-v0 --out {tmp_path}/x",
+            "'test/unknown-v0' cannot be read (--download fetches it",
+        ),
         (f"import test/pixels-v0 --out {dataset}", "holds something already"),
     ):
         assert main(words.split()) == 2

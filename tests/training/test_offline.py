@@ -246,6 +246,7 @@ def test_the_command_trains_goes_on_and_refuses(dataset, tmp_path, capsys, monke
         == 0
     )
     assert checkpoint.names(tmp_path / "run")[0].name == "step_000000003"
+    assert capsys.readouterr().out.splitlines()[-1] == "world model in run"
     assert AimeAgent.from_pretrained("run").config.world_model.max_components == 1
     assert main(["doctor", "run"]) in (0, 1)
     assert "held-out loss" in capsys.readouterr().out
@@ -255,6 +256,7 @@ def test_the_command_trains_goes_on_and_refuses(dataset, tmp_path, capsys, monke
     ("words", "said"),
     [
         ("DATA --world-model-only --frames 9", "--frames means nothing"),
+        ("DATA", "is a stored dataset; --world-model-only trains"),
         ("walker-walk --updates 9", "--updates needs --world-model-only"),
         ("walker-walk --world-model-only", "walker-walk: no such dataset folder"),
         ("DATA --world-model-only --set bach_size=2", "'batch_size'"),
