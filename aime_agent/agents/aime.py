@@ -24,8 +24,9 @@ from aime_agent.agents.presets import agent_preset
 from aime_agent.agents.randomness import seeded
 from aime_agent.configs import from_dict, to_dict
 from aime_agent.data.saved import read_agent
-from aime_agent.errors import CheckpointError, DataError
+from aime_agent.errors import CheckpointError
 from aime_agent.structs import Batch
+from aime_agent.world_model.belief_filter import BeliefFilter
 from aime_agent.world_model.config import WorldModelConfig
 from aime_agent.world_model.model import AimeWorldModel
 from aime_agent.world_model.presets import preset
@@ -76,6 +77,7 @@ class AimeAgent:
         with seeded(spec.seed, "discriminators", 0, torch.device("cpu")):
             self.learner = WorldModelLearner(self.world_model, spec.agent)
         self.world_model.eval()
+        self.filter = BeliefFilter(self.world_model)
 
     @classmethod
     def create(cls, config: Any, action_dim: int) -> "AimeAgent":
@@ -132,8 +134,7 @@ class AimeAgent:
 
     def initial_state(self, batch_size: int) -> ActingState:
         """State before the first observation."""
-        with torch.no_grad():
-            return ActingState(self.world_model.initial_state(batch_size))
+        return ActingState(self.filter.initial_state(batch_size))
 
     @torch.no_grad()
     def act(
@@ -153,23 +154,18 @@ class AimeAgent:
             step: Counter that, with the seed, decides the noise; None takes torch's own state.
             deterministic: Take means instead of samples.
         """
-        model = self.world_model
-        if model.training:
-            model.eval()
-        frames = torch.from_numpy(np.array(observations, order="C")).permute(0, 3, 1, 2)
-        first = torch.from_numpy(np.asarray(is_first, dtype=bool)).to(self.device)
         noise = (
             nullcontext() if step is None else seeded(self.config.seed, "act", step, self.device)
         )
         with noise:
-            belief = model.infer(state.world, frames, first, sample=not deterministic, attend=False)
+            belief = self.filter.observe(observations, state.world, is_first, not deterministic)
             distribution = self.behaviour.actor(belief.features)
             action = distribution.mean
             if not deterministic:
                 spread = self.config.agent.action_noise * torch.randn_like(action)
                 action = distribution.sample(torch.randn_like(action))[0] + spread
             action = action.clamp(-1.0, 1.0)
-        return action.cpu().numpy(), ActingState(model.advance(belief, action))
+        return action.cpu().numpy(), ActingState(self.filter.advance(belief, action))
 
     def predict(
         self,
@@ -190,7 +186,7 @@ class AimeAgent:
         Raises:
             DataError: the observation has another dtype or shape than the agent was trained on.
         """
-        frames = self._frames(observation)
+        frames = self.filter.frames(observation)
         single = frames.ndim == 3
         frames = frames[None] if single else frames
         n = len(frames)
@@ -276,17 +272,3 @@ class AimeAgent:
     def config_dict(self) -> dict[str, Any]:
         """Settings as JSON values; `from_pretrained` rebuilds the agent from them."""
         return {"kind": type(self).__name__, "spec": to_dict(self.config)}
-
-    def _frames(
-        self, observation: np.ndarray | Mapping[str, np.ndarray]
-    ) -> UInt8[np.ndarray, "..."]:
-        pixels = observation["pixels"] if isinstance(observation, Mapping) else observation
-        side = self.config.image_size
-        shape = (side, side, self.config.world_model.image_channels)
-        frames = np.asarray(pixels)
-        if frames.dtype != np.uint8 or frames.shape[-3:] != shape or frames.ndim not in (3, 4):
-            raise DataError(
-                f"observation: uint8 of shape {list(shape)} (or a batch of them) required, found "
-                f"{frames.dtype} of shape {list(frames.shape)}; agent.make_env() gives such frames"
-            )
-        return frames

@@ -3,13 +3,14 @@
 ``model``        `AimeWorldModel` (= `DPGMMVariationalRecurrentAutoencoder`): start here
 ``config``       `WorldModelConfig`; ``presets`` its four sets of values
 ``state``        `WorldState`, `Belief` and what else crosses a step
-``inference``    beliefs from observations
+``inference``    beliefs from observations; ``belief_filter`` the same for streams of frames
 ``sequence``     passes over whole sequences; ``losses`` their terms; ``outputs`` what comes back
 ``generation``   the prior of z; ``imagination``  dreams and predictions; ``reading`` what a belief says
 ``seeds``        the seed documents' keywords
 ``pretrained``   saving and loading
 """
 
+from aime_agent.world_model.belief_filter import BeliefFilter
 from aime_agent.world_model.config import WorldModelConfig
 from aime_agent.world_model.model import AimeWorldModel, DPGMMVariationalRecurrentAutoencoder
 from aime_agent.world_model.outputs import WorldModelOutput
@@ -27,6 +28,7 @@ __all__ = [
     "AimeWorldModel",
     "AttentionView",
     "Belief",
+    "BeliefFilter",
     "DPGMMVariationalRecurrentAutoencoder",
     "Prediction",
     "Trajectory",

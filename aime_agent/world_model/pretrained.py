@@ -1,5 +1,6 @@
 """A world model on disk: ``config.json`` beside ``model.safetensors``; nothing is unpickled."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,15 @@ def save_pretrained(model: "AimeWorldModel", folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(state))
     text = {"format": FORMAT, "kind": "AimeWorldModel", "config": to_dict(model.config)}
     (folder / CONFIG).write_text(json.dumps(text, indent=2))
+
+
+def model_hash(model: "AimeWorldModel") -> str:
+    """Returns twelve hex digits that tell this model, settings and weights, from any other."""
+    digest = hashlib.sha256(json.dumps(to_dict(model.config), sort_keys=True).encode())
+    for name, value in sorted(model.state_dict().items()):
+        flat = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(name.encode() + flat.numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def load_pretrained(
