@@ -141,7 +141,7 @@ def what(args, ours):
         "batch": [c.batch_size, c.sequence_length],
         "image_size": agent.config.image_size,
         "action_dim": agent.config.world_model.action_dim,
-        "dream": [c.batch_size * c.sequence_length, agent.config.agent.horizon],
+        "dream": [c.batch_size * c.sequence_length, workloads.DREAM_STEPS],
         "arguments": {k: str(v) for k, v in dataclasses.asdict(args).items() if v is not None},
         "machine": machine() | {"model": processor(), "cores": os.cpu_count()},
         "load": os.getloadavg(),

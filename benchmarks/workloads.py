@@ -18,6 +18,8 @@ from aime_agent.world_model.state import bare_belief
 ROWS = 2048
 STEP = 10_000
 """The update that is timed: all schedules have arrived."""
+DREAM_STEPS = 15
+"""Of the dream that is timed, however short the agent's own are."""
 
 
 class Ours:
@@ -71,12 +73,12 @@ class Ours:
     def dream(self):
         """Imagined steps from all beliefs of a batch, without a graph."""
         with torch.no_grad():
-            self.agent.behaviour.dream(self.starts())
+            self.agent.behaviour.dream(self.starts(), DREAM_STEPS)
 
     def dream_with_graph(self):
         """The same with the graph that the pathwise actor gradient needs."""
         self.agent.world_model.requires_grad_(False)
-        self.agent.behaviour.dream(self.starts())
+        self.agent.behaviour.dream(self.starts(), DREAM_STEPS)
         self.agent.world_model.requires_grad_(True)
 
     def act(self):

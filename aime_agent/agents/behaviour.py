@@ -85,8 +85,8 @@ class BehaviourLearner(ABC):
             "scale": self.scale,
         }
 
-    def dream(self, start: Belief) -> Dream:
-        """Imagines ``horizon`` steps with the actor from flat beliefs."""
+    def dream(self, start: Belief, horizon: int | None = None) -> Dream:
+        """Imagines ``horizon`` steps (default: the configuration's) with the actor from flat beliefs."""
         policy_actions = []
 
         def policy(features: Tensor) -> Tensor:
@@ -96,7 +96,8 @@ class BehaviourLearner(ABC):
             return action
 
         c = self.config
-        path = self.model.rollout(start, policy, c.horizon, temperature=c.dream_temperature)
+        steps = c.horizon if horizon is None else horizon
+        path = self.model.rollout(start, policy, steps, temperature=c.dream_temperature)
         features = path.features
         distributions, raws = zip(*policy_actions, strict=True)
         means, stds = zip(*distributions, strict=True)
