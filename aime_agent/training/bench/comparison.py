@@ -16,7 +16,8 @@ from typing import Any
 from aime_agent.errors import ConfigError, DataError, MissingDependencyError
 from aime_agent.training.bench.arms import find_arms
 from aime_agent.training.bench.data import DataConfig, ensure
-from aime_agent.training.bench.fit import JobSpec, write
+from aime_agent.training.bench.files import write
+from aime_agent.training.bench.fit import JobSpec
 from aime_agent.training.bench.job import STRIPS
 from aime_agent.training.bench.pictures import dream_strip, num_windows, plot_curves
 from aime_agent.training.bench.queue import Finished, gather, run_queue

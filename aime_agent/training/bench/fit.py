@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import safetensors.torch
 import torch
@@ -23,6 +23,7 @@ from aime_agent.data.storage import ShardStore
 from aime_agent.errors import ConfigError
 from aime_agent.training.bench.arms import arm_config, arm_training, find_arms
 from aime_agent.training.bench.data import Stored
+from aime_agent.training.bench.files import write
 from aime_agent.training.prediction import PredictionConfig
 from aime_agent.training.seeding import numpy_rng
 from aime_agent.training.windows import Windows, cut_windows
@@ -41,6 +42,8 @@ class JobSpec:
     Raises:
         ConfigError: a value is out of range; the message names the field.
     """
+
+    module: ClassVar[str] = "aime_agent.training.bench.job"
 
     arm: str
     task: str
@@ -173,10 +176,3 @@ def divide(spec: JobSpec, stored: Stored, scratch: Path) -> tuple[ReplayBuffer, 
         windows(first, 1),
         mean_frame,
     )
-
-
-def write(path: Path, data: bytes) -> None:
-    """Writes a file in one step."""
-    beside = path.with_name(path.name + ".part")
-    beside.write_bytes(data)
-    beside.replace(path)

@@ -24,12 +24,13 @@ from aime_agent.configs import config_hash, from_dict
 from aime_agent.training.averages import Averages
 from aime_agent.training.bench.arms import count_parameters, find_arms
 from aime_agent.training.bench.data import Stored, load
-from aime_agent.training.bench.fit import Fit, JobSpec, write
+from aime_agent.training.bench.files import RESULT, write
+from aime_agent.training.bench.fit import Fit, JobSpec
 from aime_agent.training.evaluate import versions
 from aime_agent.training.prediction import PredictionConfig, evaluate_prediction
 from aime_agent.training.runfolder import machine
 
-SPEC, RESULT, STRIPS = "spec.json", "result.json", "strips.npz"
+STRIPS = "strips.npz"
 STRIP_HORIZONS = (1, 2, 3, 5, 8, 10, 15, 20, 30, 45)
 """Predicted frames that a strip shows."""
 

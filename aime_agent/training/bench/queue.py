@@ -12,11 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from aime_agent.errors import DataError
-from aime_agent.training.bench.fit import JobSpec, write
-from aime_agent.training.bench.job import RESULT, SPEC
+from aime_agent.training.bench.files import RESULT, SPEC, write
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1") | {
     "OMP_WAIT_POLICY": "PASSIVE"
@@ -26,14 +25,26 @@ _PAUSE = 0.2
 _LAST_LINES = 3
 
 
+@runtime_checkable
+class Job(Protocol):
+    """A frozen dataclass of JSON values; ``module`` runs it as ``python -m MODULE SPEC``."""
+
+    module: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """Its folder's name."""
+
+
 class Finished(NamedTuple):
     """A job that ended; ``problem`` says why it failed."""
 
-    spec: JobSpec
+    spec: Job
     problem: str | None
 
 
-def finished(spec: JobSpec, folder: Path) -> bool:
+def finished(spec: Job, folder: Path) -> bool:
     """Whether the result of exactly this job lies in its folder."""
     path = folder / RESULT
     if not path.exists():
@@ -43,7 +54,7 @@ def finished(spec: JobSpec, folder: Path) -> bool:
 
 
 def run_queue(
-    specs: Sequence[JobSpec],
+    specs: Sequence[Job],
     home: Path,
     jobs: int,
     report: Callable[[Finished], None] = lambda _: None,
@@ -57,7 +68,7 @@ def run_queue(
         report: Called as each job ends.
     """
     waiting = [s for s in specs if not finished(s, home / s.name)]
-    running: dict[str, tuple[JobSpec, subprocess.Popen[bytes]]] = {}
+    running: dict[str, tuple[Job, subprocess.Popen[bytes]]] = {}
     failed: list[Finished] = []
     try:
         while waiting or running:
@@ -73,7 +84,7 @@ def run_queue(
     return failed
 
 
-def gather(specs: Sequence[JobSpec], home: Path) -> list[dict[str, Any]]:
+def gather(specs: Sequence[Job], home: Path) -> list[dict[str, Any]]:
     """Returns the results of the jobs that are done.
 
     Raises:
@@ -85,10 +96,10 @@ def gather(specs: Sequence[JobSpec], home: Path) -> list[dict[str, Any]]:
     return [json.loads((home / s.name / RESULT).read_text()) for s in done]
 
 
-def _start(spec: JobSpec, folder: Path) -> "subprocess.Popen[bytes]":
+def _start(spec: Job, folder: Path) -> "subprocess.Popen[bytes]":
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / SPEC, json.dumps(asdict(spec), indent=1).encode())
-    command = [sys.executable, "-m", "aime_agent.training.bench.job", str(folder / SPEC)]
+    command = [sys.executable, "-m", spec.module, str(folder / SPEC)]
     with (folder / _LOG).open("wb") as log:
         return subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **_ONE_THREAD}
@@ -96,7 +107,7 @@ def _start(spec: JobSpec, folder: Path) -> "subprocess.Popen[bytes]":
 
 
 def _ended(
-    running: dict[str, tuple[JobSpec, "subprocess.Popen[bytes]"]], home: Path
+    running: dict[str, tuple[Job, "subprocess.Popen[bytes]"]], home: Path
 ) -> Iterator[Finished]:
     """Takes the processes that ended out of those that run."""
     for name, (spec, process) in list(running.items()):

@@ -8,8 +8,9 @@ import torch
 
 from aime_agent.errors import ConfigError
 from aime_agent.training.bench import job
+from aime_agent.training.bench.files import RESULT
 from aime_agent.training.bench.fit import Fit, divide
-from aime_agent.training.bench.job import RESULT, STRIPS, run
+from aime_agent.training.bench.job import STRIPS, run
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from aime_agent.errors import DataError
-from aime_agent.training.bench.job import RESULT
+from aime_agent.training.bench.files import RESULT
 from aime_agent.training.bench.queue import finished, gather, run_queue
 
 
