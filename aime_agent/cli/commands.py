@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from aime_agent.cli.bench import BenchArgs, bench
+from aime_agent.cli.bench_dmc100k import BenchCurvesArgs, bench_curves
 from aime_agent.cli.checks import check_no_dataset, check_task, train_settings
 from aime_agent.cli.options import (
     Args,
@@ -41,7 +42,7 @@ def run(args: Args, argv: Sequence[str]) -> int:
             code = datasets.run(args, argv)
         case DoctorArgs():
             code = doctor(args)
-        case BenchArgs() | BenchObjectsArgs():
+        case BenchArgs() | BenchObjectsArgs() | BenchCurvesArgs():
             code = _bench(args)
         case QuickstartArgs():
             from aime_agent.cli.quickstart import quickstart
@@ -157,9 +158,11 @@ def resume_hint(argv: Sequence[str]) -> str:
     return shlex.join(["aime-agent", *words, "--resume"])
 
 
-def _bench(args: BenchArgs | BenchObjectsArgs) -> int:
+def _bench(args: BenchArgs | BenchObjectsArgs | BenchCurvesArgs) -> int:
     if isinstance(args, BenchArgs):
         return bench(args)
+    if isinstance(args, BenchCurvesArgs):
+        return bench_curves(args)
     from aime_agent.cli.bench_objects import bench_objects
 
     return bench_objects(args)

@@ -16,6 +16,7 @@ import tyro
 from tyro.conf import Positional, UseAppendAction, arg
 
 from aime_agent.cli.bench import BenchArgs
+from aime_agent.cli.bench_dmc100k import BenchCurvesArgs
 from aime_agent.cli.words import one_line
 from aime_agent.errors import ConfigError, nearest
 
@@ -255,6 +256,7 @@ Args = (
     | DoctorArgs
     | QuickstartArgs
     | BenchArgs
+    | BenchCurvesArgs
     | BenchObjectsArgs
 )
 VERBS: dict[str, type[Args]] = {
@@ -268,6 +270,7 @@ VERBS: dict[str, type[Args]] = {
     "doctor": DoctorArgs,
     "bench world-model": BenchArgs,
     "bench objects": BenchObjectsArgs,
+    "bench dmc100k": BenchCurvesArgs,
 }
 _CHOICES = {"preset": PRESETS, "render_quality": QUALITIES, "policy": POLICIES, "player": PLAYERS}
 _OPEN_CHOICES = {("policy", CollectArgs)}

@@ -114,6 +114,9 @@ def default_evaluation(config: TrainConfig) -> Evaluation | None:
             result = evaluate(agent.predict, env, config.eval_episodes, config.seed)
         finally:
             env.close()
-        return {"return": result.mean, "episodes": float(config.eval_episodes)}
+        scores = {"return": result.mean, "episodes": float(config.eval_episodes)}
+        if result.ci95 is not None:
+            scores["ci95_low"], scores["ci95_high"] = result.ci95
+        return scores
 
     return scores
