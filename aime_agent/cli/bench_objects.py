@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from aime_agent.cli.bench_options import BenchObjectsArgs
 from aime_agent.cli.checks import check_task
-from aime_agent.cli.options import BenchObjectsArgs
 from aime_agent.cli.runs import load, run_home
 from aime_agent.cli.words import settings
 from aime_agent.errors import ConfigError

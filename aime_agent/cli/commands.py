@@ -7,10 +7,10 @@ from typing import Any
 
 from aime_agent.cli.bench import BenchArgs, bench
 from aime_agent.cli.bench_dmc100k import BenchCurvesArgs, bench_curves
+from aime_agent.cli.bench_options import BenchObjectsArgs
 from aime_agent.cli.checks import check_no_dataset, check_task, train_settings
 from aime_agent.cli.options import (
     Args,
-    BenchObjectsArgs,
     CollectArgs,
     DoctorArgs,
     EvalArgs,
