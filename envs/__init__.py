@@ -10,6 +10,8 @@
 | `episodes` | one seed per episode; replay of an unfinished episode |
 | `foreign` | other people's pixel environments, brought to the same form |
 | `make` | `make_env`, `make_vector` |
+| `belief_spaces` | what a policy observes of a belief, alike in dreams and in filtered reality |
+| `sb3_vec` | any Gymnasium vector environment as a Stable-Baselines3 `VecEnv` |
 | `diagnostics` | what ``aime-agent doctor`` tells about this machine |
 
 Nothing heavy is imported before it is used.
@@ -28,11 +30,13 @@ if TYPE_CHECKING:
     from aime_agent.envs.make import fast_forward_vector as fast_forward_vector
     from aime_agent.envs.make import make_env as make_env
     from aime_agent.envs.make import make_vector as make_vector
+    from aime_agent.envs.sb3_vec import VectorToSB3 as VectorToSB3
     from aime_agent.envs.segmentation import Segmented as Segmented
     from aime_agent.envs.suite import task_id as task_id
 
 _PUBLIC = {
     "Segmented": "aime_agent.envs.segmentation",
+    "VectorToSB3": "aime_agent.envs.sb3_vec",
     "adapt": "aime_agent.envs.foreign",
     "choose_backend": "aime_agent.envs.gl",
     "environment_report": "aime_agent.envs.diagnostics",
