@@ -9,7 +9,7 @@ everything public is loaded when it is first used (PEP 562).
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from aime_agent.envs.suite import register_suite
+from aime_agent.envs.registration import register_all
 
 if TYPE_CHECKING:
     from aime_agent.agents.aime import AimeAgent as AimeAgent
@@ -36,7 +36,7 @@ _PUBLIC = {
 
 __all__ = [*_PUBLIC, "__version__"]
 
-register_suite()
+register_all()
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,11 @@
 | `segmentation` | which body every pixel shows: ground truth beside the frames |
 | `gl` | choice of the OpenGL back-end, and the guard against forks |
 | `episodes` | one seed per episode; replay of an unfinished episode |
+| `latent`, `latent_vector` | the learned world as an environment, single and batched |
+| `latent_config` | its settings |
+| `latent_starts`, `latent_sources` | beliefs that dreams begin with, and where they come from |
+| `latent_noise`, `latent_render` | what chance decides in a dream; its pictures |
+| `registration` | ids beyond the suite's |
 | `foreign` | other people's pixel environments, brought to the same form |
 | `make` | `make_env`, `make_vector` |
 | `belief_spaces` | what a policy observes of a belief, alike in dreams and in filtered reality |
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
     from aime_agent.envs.diagnostics import environment_report as environment_report
     from aime_agent.envs.foreign import adapt as adapt
     from aime_agent.envs.gl import choose_backend as choose_backend
+    from aime_agent.envs.latent import LatentWorldEnv as LatentWorldEnv
+    from aime_agent.envs.latent_vector import LatentVectorEnv as LatentVectorEnv
     from aime_agent.envs.make import fast_forward_vector as fast_forward_vector
     from aime_agent.envs.make import make_env as make_env
     from aime_agent.envs.make import make_vector as make_vector
@@ -35,6 +42,8 @@ if TYPE_CHECKING:
     from aime_agent.envs.suite import task_id as task_id
 
 _PUBLIC = {
+    "LatentVectorEnv": "aime_agent.envs.latent_vector",
+    "LatentWorldEnv": "aime_agent.envs.latent",
     "Segmented": "aime_agent.envs.segmentation",
     "VectorToSB3": "aime_agent.envs.sb3_vec",
     "adapt": "aime_agent.envs.foreign",

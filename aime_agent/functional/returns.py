@@ -50,6 +50,15 @@ def two_hot_mean(logits: Float[Tensor, "*b n"], bins: Float[Tensor, "n"]) -> Flo
     return torch.softmax(logits, -1) @ bins
 
 
+def two_hot_quantile(
+    logits: Float[Tensor, "*b n"], bins: Float[Tensor, "n"], uniform: Float[Tensor, "*b"]
+) -> Float[Tensor, "*b"]:
+    """Returns a draw from the distribution over bins by its inverse: the first bin with F ≥ u."""
+    cumulative = torch.softmax(logits, -1).cumsum(-1)
+    index = torch.searchsorted(cumulative, uniform[..., None].contiguous()).squeeze(-1)
+    return bins[index.clamp_max(len(bins) - 1)]
+
+
 def two_hot_loss(
     logits: Float[Tensor, "*b n"], target: Float[Tensor, "*b"], bins: Float[Tensor, "n"]
 ) -> Float[Tensor, "*b"]:
