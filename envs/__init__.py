@@ -16,6 +16,7 @@
 | `foreign` | other people's pixel environments, brought to the same form |
 | `make` | `make_env`, `make_vector` |
 | `belief_spaces` | what a policy observes of a belief, alike in dreams and in filtered reality |
+| `beliefs` | what a frozen world model believes of the frames, instead of the frames |
 | `sb3_vec` | any Gymnasium vector environment as a Stable-Baselines3 `VecEnv` |
 | `diagnostics` | what ``aime-agent doctor`` tells about this machine |
 
@@ -29,6 +30,9 @@ if not __name__.startswith("aime_agent."):
     raise ImportError("import aime_agent.envs, not envs (a second copy would register ids twice)")
 
 if TYPE_CHECKING:
+    from aime_agent.envs.beliefs import BeliefObservation as BeliefObservation
+    from aime_agent.envs.beliefs import BeliefVecEnv as BeliefVecEnv
+    from aime_agent.envs.beliefs import BeliefVector as BeliefVector
     from aime_agent.envs.diagnostics import environment_report as environment_report
     from aime_agent.envs.foreign import adapt as adapt
     from aime_agent.envs.gl import choose_backend as choose_backend
@@ -45,6 +49,9 @@ _PUBLIC = {
     "LatentVectorEnv": "aime_agent.envs.latent_vector",
     "LatentWorldEnv": "aime_agent.envs.latent",
     "Segmented": "aime_agent.envs.segmentation",
+    "BeliefObservation": "aime_agent.envs.beliefs",
+    "BeliefVecEnv": "aime_agent.envs.beliefs",
+    "BeliefVector": "aime_agent.envs.beliefs",
     "VectorToSB3": "aime_agent.envs.sb3_vec",
     "adapt": "aime_agent.envs.foreign",
     "choose_backend": "aime_agent.envs.gl",
