@@ -17,6 +17,7 @@
 | `make` | `make_env`, `make_vector` |
 | `belief_spaces` | what a policy observes of a belief, alike in dreams and in filtered reality |
 | `beliefs` | what a frozen world model believes of the frames, instead of the frames |
+| `belief_tracker` | the belief of each of N environments, under these wrappers |
 | `sb3_vec` | any Gymnasium vector environment as a Stable-Baselines3 `VecEnv` |
 | `diagnostics` | what ``aime-agent doctor`` tells about this machine |
 
