@@ -105,8 +105,13 @@ class BeliefVector(VectorWrapper[Any, Any, Any, Any, Any]):
         self._ended = np.zeros(env.num_envs, dtype=bool)
 
     @property
+    def world(self) -> WorldRef:
+        """The world model whose beliefs these are."""
+        return self.tracker.world
+
+    @property
     def world_hash(self) -> str:
-        """Hash of the world model whose beliefs these are."""
+        """Its hash."""
         return self.tracker.world.digest
 
     def reset(
@@ -162,8 +167,13 @@ class BeliefVecEnv(VecEnvWrapper):  # type: ignore[misc]
         super().__init__(venv, observation_space=self.tracker.space, action_space=actions)
 
     @property
+    def world(self) -> WorldRef:
+        """The world model whose beliefs these are."""
+        return self.tracker.world
+
+    @property
     def world_hash(self) -> str:
-        """Hash of the world model whose beliefs these are."""
+        """Its hash."""
         return self.tracker.world.digest
 
     def reset(self) -> Any:

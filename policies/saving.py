@@ -50,18 +50,21 @@ CLASSES = {f"{module}:{name}" for module, names in _MODULES.items() for name in 
 """Everything that a policy file may name."""
 
 
-def save_policy(model: Any, folder: str | Path) -> Path:
+def save_policy(model: Any, folder: str | Path, world: WorldRef | None = None) -> Path:
     """Writes the policy of an SB3 model (or a policy made by `load_policy`); returns the folder.
 
     Args:
         model: PPO, SAC, TD3, RecurrentPPO, ... with classes that are on the list (`CLASSES`).
         folder: Where to; files there are replaced.
+        world: The world model whose beliefs the policy sees; the one of the model's environment if
+            None.
 
     Raises:
         ConfigError: a class is not on the list, or a setting is no JSON value.
     """
     policy = getattr(model, "policy", model)
     settings = getattr(model, "policy_kwargs", None) or getattr(policy, "saved_settings", {})
+    world = world or _world(model)
     text = {
         "kind": KIND,
         "format": FORMAT,
@@ -70,7 +73,7 @@ def save_policy(model: Any, folder: str | Path) -> Path:
         "observation_space": _encode_space(policy.observation_space),
         "action_space": _encode_space(policy.action_space),
         "settings": _encode(_with_sde(settings, model)),
-        "world_hash": _world_hash(model),
+        "world": None if world is None else [world.digest, world.path],
     }
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
@@ -95,19 +98,22 @@ def load_policy(folder: str | Path, device: str = "cpu", world: WorldRef | None 
     """
     path = Path(folder)
     text = _read(path)
-    if world is not None and text.get("world_hash"):
-        world.require(text["world_hash"], f"{path}")
     try:
+        own = WorldRef(*text["world"]) if text["world"] else None
+        if own is not None and world is not None:
+            world.require(own.digest, f"{path}")
         cls, settings = _decode(text["policy"]), _decode(text["settings"])
         spaces_of = [_decode_space(text[f"{part}_space"]) for part in ("observation", "action")]
         policy = cls(*spaces_of, _no_schedule, **settings)
         policy.load_state_dict(safetensors.torch.load((path / WEIGHTS).read_bytes()))
+    except CheckpointError:
+        raise
     except (OSError, SafetensorError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{path}: no usable policy ({error})") from error
     except RuntimeError as error:
         raise CheckpointError(f"{path}: weights do not fit their policy ({error})") from error
-    policy.saved_settings = settings
-    policy.world_hash, policy.algorithm_name = text.get("world_hash", ""), text.get("algorithm", "")
+    policy.saved_settings, policy.algorithm_name = settings, text.get("algorithm", "")
+    policy.world = world or own
     policy.set_training_mode(False)
     return policy.to(device)
 
@@ -141,16 +147,17 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _world_hash(model: Any) -> str:
-    """Hash of the world whose beliefs the model's environment shows; empty for none."""
+def _world(model: Any) -> WorldRef | None:
+    """The world whose beliefs the model's environment shows."""
     env = getattr(model, "env", None)
     while env is not None:
         if "tracker" in vars(env):
-            return str(env.world_hash)
+            return env.tracker.world
         if not hasattr(env, "venv"):
-            return str(env.get_attr("world_hash")[0]) if env.has_attr("world_hash") else ""
+            found = env.get_attr("world")[0] if env.has_attr("world") else None
+            return found if isinstance(found, WorldRef) else None
         env = env.venv
-    return str(getattr(model, "world_hash", ""))
+    return getattr(model, "world", None)
 
 
 def _with_sde(settings: Mapping[str, Any], model: Any) -> dict[str, Any]:

@@ -59,6 +59,12 @@ def train(args: TrainArgs, argv: Sequence[str]) -> int:
         return datasets.train_world_model(args, argv)
     check_no_dataset(args.task)
     check_task(args.task)
+    if args.algo != "aime":
+        from aime_agent.cli import sb3
+
+        return sb3.train(args, argv)
+    if alien := sorted(given(argv) & {"world", "inside_dream", "features"}):
+        raise ConfigError(f"--{alien[0].replace('_', '-')} needs --algo sb3-ppo or sb3-sac")
     if alien := sorted(given(argv) & {"updates", "held_out"}):
         raise ConfigError(f"--{alien[0].replace('_', '-')} needs --world-model-only")
     from aime_agent.training.config import TrainConfig

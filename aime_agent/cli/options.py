@@ -18,7 +18,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from aime_agent.cli.bench import BenchArgs
 from aime_agent.cli.bench_dmc100k import BenchCurvesArgs
 from aime_agent.cli.bench_options import BenchObjectsArgs
-from aime_agent.cli.choices import PLAYERS, POLICIES, PRESETS, QUALITIES
+from aime_agent.cli.choices import ALGORITHMS, FEATURES, PLAYERS, POLICIES, PRESETS, QUALITIES
 from aime_agent.cli.words import one_line
 from aime_agent.errors import ConfigError, nearest
 
@@ -59,6 +59,14 @@ class TrainArgs:
     """Gradient updates with --world-model-only."""
     held_out: float = 0.2
     """Share of the dataset's episodes to measure the losses on instead of training."""
+    algo: Annotated[str, arg(metavar="{" + ",".join(ALGORITHMS) + "}")] = "aime"
+    """Who learns: the agent, or Stable-Baselines3 on what a world model believes."""
+    world: Annotated[str | None, arg(metavar="RUN")] = None
+    """World model for --algo sb3-*."""
+    inside_dream: bool = False
+    """Train --algo sb3-* in the world model, then measure it in the real task."""
+    features: Annotated[str, arg(metavar="{" + ",".join(FEATURES) + "}")] = "belief"
+    """What --algo sb3-* sees; pixels are stacked frames and need no --world."""
     threads: int = 0
     """CPU threads of torch; 0 leaves its default."""
     checkpoint_every: int = 1000
@@ -238,6 +246,7 @@ VERBS: dict[str, type[Args]] = {
     "bench dmc100k": BenchCurvesArgs,
 }
 _CHOICES = {"preset": PRESETS, "render_quality": QUALITIES, "policy": POLICIES, "player": PLAYERS}
+_CHOICES |= {"algo": ALGORITHMS, "features": FEATURES}
 _OPEN_CHOICES = {("policy", CollectArgs)}
 GROUPS = ("bench",)
 """First words of verbs of two words."""

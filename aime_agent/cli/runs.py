@@ -23,8 +23,11 @@ def run_home(path: str) -> Path:
 
 
 def load(path: str, device: str) -> Any:
-    """Returns the agent of a run folder or a checkpoint."""
+    """Returns the agent of a run folder or a checkpoint, or the player of a Stable-Baselines3 run."""
     check_device(device)
     from aime_agent.agents.aime import AimeAgent
+    from aime_agent.training.sb3_player import Sb3Agent, is_sb3_run
 
+    if is_sb3_run(path):
+        return Sb3Agent.load(path, device)
     return AimeAgent.from_pretrained(path, device=device)

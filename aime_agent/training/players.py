@@ -137,7 +137,9 @@ def checked(action: np.ndarray, action_dim: int, label: str) -> np.ndarray:
 
 
 def load_policy(policy: Any, *, trust_pickle: bool = False, device: str = "cpu") -> Any:
-    """Returns what a path names: an `AimeAgent`, or the policy of an SB3 file; others unchanged.
+    """Returns what a path names: an `AimeAgent`, or a policy of SB3; others unchanged.
+
+    A folder of `save_policy`, or a run of `train_sb3`, needs no trust; an SB3 zip does.
 
     Raises:
         ConfigError: it is no known policy, or an SB3 file and not trusted.
@@ -150,12 +152,16 @@ def load_policy(policy: Any, *, trust_pickle: bool = False, device: str = "cpu")
         return _load_sb3(path, trust_pickle, device)
     if path.is_dir():
         from aime_agent.agents.aime import AimeAgent
+        from aime_agent.training.sb3_player import Sb3Agent, is_sb3_run
+
+        if is_sb3_run(path):
+            return Sb3Agent.load(path, device)
 
         return AimeAgent.from_pretrained(path, device=device)
     hint = nearest(str(policy), ("random", "zero"))
     raise ConfigError(
-        f"policy {str(policy)!r} is neither 'random', 'zero', a run folder, a checkpoint nor a "
-        f"Stable-Baselines3 .zip. {hint}"
+        f"policy {str(policy)!r} is neither 'random', 'zero', a run folder, a checkpoint, a "
+        f"folder of save_policy nor a Stable-Baselines3 .zip. {hint}"
     )
 
 

@@ -90,7 +90,7 @@ def test_saving_does_not_store_the_frozen_world(make_stack, world, tmp_path):
     model.save(tmp_path / "sb3.zip")
     state = model.policy.state_dict()
     assert not [key for key in state if "trunk" in key or "perceiver" in key]
-    own, slack = 4 * sum(v.numel() for v in state.values()), 60_000
+    own, slack = 4 * sum(v.numel() for v in state.values()), 100_000
     assert slack < 4 * sum(p.numel() for p in world.parameters())
     assert (save_policy(model, tmp_path / "ours") / WEIGHTS).stat().st_size < own + slack
     with zipfile.ZipFile(tmp_path / "sb3.zip") as file:
@@ -101,7 +101,7 @@ def test_saving_does_not_store_the_frozen_world(make_stack, world, tmp_path):
 def test_a_policy_of_another_world_is_refused(make_beliefs, tmp_path):
     model, env = trained("ppo belief", make_beliefs)
     folder = save_policy(model, tmp_path)
-    assert json.loads((folder / POLICY).read_text())["world_hash"] == env.world_hash
+    assert json.loads((folder / POLICY).read_text())["world"][0] == env.world_hash
     with pytest.raises(CheckpointError, match=f"{env.world_hash}, found 0123"):
         load_policy(folder, world=WorldRef("0123"))
 
