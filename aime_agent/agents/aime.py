@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -31,6 +31,9 @@ from aime_agent.world_model.config import WorldModelConfig
 from aime_agent.world_model.model import AimeWorldModel
 from aime_agent.world_model.presets import preset
 from aime_agent.world_model.state import WorldState
+
+if TYPE_CHECKING:
+    from aime_agent.policies.planner import PlannerPolicy
 
 
 class ActingState(NamedTuple):
@@ -194,6 +197,20 @@ class AimeAgent:
         state = self.initial_state(n) if state is None else state
         action, state = self.act(frames, state, first.reshape(n), None, deterministic)
         return (action[0] if single else action), state
+
+    def planner(self, seed: int = 0, **settings: Any) -> "PlannerPolicy":
+        """Returns a policy that plans with the agent's world model, actor and critic.
+
+        Args:
+            seed: Decides the planner's noise.
+            **settings: Of `PlannerConfig`: method "mppi" or "cem", samples, horizon, iterations, …
+
+        Raises:
+            ConfigError: a setting is unknown or cannot work.
+        """
+        from aime_agent.agents.planning import make_planner
+
+        return make_planner(self, seed=seed, **settings)
 
     # ------------------------------------------------------------------ learning
 
