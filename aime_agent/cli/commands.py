@@ -20,6 +20,8 @@ from aime_agent.cli.options import (
     RecordArgs,
     TrainArgs,
 )
+from aime_agent.cli.plan import plan
+from aime_agent.cli.plan_options import PlanArgs
 from aime_agent.cli.runs import load, run_home
 from aime_agent.cli.words import given
 from aime_agent.errors import ConfigError
@@ -30,10 +32,12 @@ Row = tuple[str, Any, bool, str]
 def run(args: Args, argv: Sequence[str]) -> int:
     """Runs a parsed command and returns its exit code."""
     match args:
-        case TrainArgs():
-            code = train(args, argv)
+        case TrainArgs() | QuickstartArgs():
+            code = _learn(args, argv)
         case EvalArgs():
             code = evaluate(args)
+        case PlanArgs():
+            code = plan(args)
         case RecordArgs():
             code = record(args)
         case CollectArgs() | ExportArgs() | ImportArgs():
@@ -44,11 +48,15 @@ def run(args: Args, argv: Sequence[str]) -> int:
             code = doctor(args)
         case BenchArgs() | BenchObjectsArgs() | BenchCurvesArgs():
             code = _bench(args)
-        case QuickstartArgs():
-            from aime_agent.cli.quickstart import quickstart
-
-            code = quickstart(args)
     return code
+
+
+def _learn(args: TrainArgs | QuickstartArgs, argv: Sequence[str]) -> int:
+    if isinstance(args, TrainArgs):
+        return train(args, argv)
+    from aime_agent.cli.quickstart import quickstart
+
+    return quickstart(args)
 
 
 def train(args: TrainArgs, argv: Sequence[str]) -> int:

@@ -19,6 +19,7 @@ from aime_agent.cli.bench import BenchArgs
 from aime_agent.cli.bench_dmc100k import BenchCurvesArgs
 from aime_agent.cli.bench_options import BenchObjectsArgs
 from aime_agent.cli.choices import ALGORITHMS, FEATURES, PLAYERS, POLICIES, PRESETS, QUALITIES
+from aime_agent.cli.plan_options import PLANNERS, PlanArgs
 from aime_agent.cli.words import one_line
 from aime_agent.errors import ConfigError, nearest
 
@@ -222,6 +223,7 @@ class QuickstartArgs:
 Args = (
     TrainArgs
     | EvalArgs
+    | PlanArgs
     | RecordArgs
     | CollectArgs
     | ExportArgs
@@ -236,6 +238,7 @@ VERBS: dict[str, type[Args]] = {
     "quickstart": QuickstartArgs,
     "train": TrainArgs,
     "eval": EvalArgs,
+    "plan": PlanArgs,
     "record": RecordArgs,
     "collect": CollectArgs,
     "export": ExportArgs,
@@ -247,6 +250,7 @@ VERBS: dict[str, type[Args]] = {
 }
 _CHOICES = {"preset": PRESETS, "render_quality": QUALITIES, "policy": POLICIES, "player": PLAYERS}
 _CHOICES |= {"algo": ALGORITHMS, "features": FEATURES}
+_CHOICES |= {"planner": PLANNERS}
 _OPEN_CHOICES = {("policy", CollectArgs)}
 GROUPS = ("bench",)
 """First words of verbs of two words."""

@@ -14,6 +14,7 @@ import copy
 import json
 import math
 import platform
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -62,6 +63,7 @@ def evaluate(
     episodes: int,
     seed: int,
     max_steps: int | None = None,
+    report: Callable[[int, float], None] | None = None,
 ) -> EvalResult:
     """Plays whole episodes with the deterministic policy and returns their scores.
 
@@ -71,13 +73,18 @@ def evaluate(
         episodes: How many episodes, at least 1.
         seed: Episode k is reset with `evaluation_seed` (seed, k).
         max_steps: Cut episodes after so many agent steps; None plays to the end.
+        report: Called with (k, return) as episode k ends.
     """
     if episodes < 1:
         raise ConfigError(f"episodes must be at least 1, found {episodes}")
     if max_steps is not None and max_steps < 1:
         raise ConfigError(f"max_steps must be at least 1, found {max_steps}")
     seeds = tuple(evaluation_seed(seed, k) for k in range(episodes))
-    scores = [_play(policy_predict, env, s, max_steps) for s in seeds]
+    scores = []
+    for k, s in enumerate(seeds):
+        scores.append(_play(policy_predict, env, s, max_steps))
+        if report is not None:
+            report(k, scores[-1][0])
     returns = tuple(score for score, _ in scores)
     lengths = tuple(length for _, length in scores)
     return EvalResult(returns, lengths, seeds, math.fsum(returns) / episodes, interval(returns))
