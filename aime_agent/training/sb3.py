@@ -138,6 +138,7 @@ def dreams(config: Sb3Config, count: int, seed: int) -> VecEnv | None:
                 observation=config.features,
                 start=config.start or None,
                 num_starts=config.num_starts,
+                context=config.context,
                 start_seed=seed,
                 device=config.device,
             )

@@ -40,6 +40,8 @@ class Sb3Config:
     """Where dreams begin: a dataset's or a run's folder, or live; empty for the world's own replay."""
     num_starts: int = 1024
     """Beliefs that dreams begin with."""
+    context: int = 16
+    """Frames that such a belief is filtered from."""
     frame_stack: int = 3
     """Frames that a policy on pixels sees."""
     seed: int = 0
@@ -108,6 +110,7 @@ _LEAST = {
     "num_envs": 0,
     "horizon": 1,
     "num_starts": 1,
+    "context": 1,
     "frame_stack": 1,
     "seed": 0,
     "eval_episodes": 0,

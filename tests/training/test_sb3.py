@@ -87,7 +87,7 @@ def settings(place):
     return {
         "world": str(place / "world"), "start": str(place / "films"), "image_size": SIDE,
         "action_repeat": 1, "horizon": 6, "num_starts": 8, "eval_episodes": 2, "eval_dreams": 3,
-        "num_envs": 4, "frames": 64,
+        "num_envs": 4, "frames": 64, "context": 3,
     }  # fmt: skip
 
 
@@ -197,7 +197,7 @@ def test_command_prints_the_gap_and_refuses_what_means_nothing(settings, tmp_pat
         "--num-envs",
         "2",
     ]
-    for name in ("start", "horizon", "num_starts", "eval_dreams"):
+    for name in ("start", "horizon", "num_starts", "context", "eval_dreams"):
         words += ["--set", f"{name}={settings[name]}"]
     words += ["--set", "sb3.n_steps=8", "--set", "sb3.batch_size=8", "--action-repeat", "1"]
     assert main([*words, "--out", str(tmp_path / "run")]) == 0
