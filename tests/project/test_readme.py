@@ -24,6 +24,7 @@ SET_UP = re.compile(
 SHORTER = [
     (r"--frames[ =][\d_]+", f"--frames {FRAMES}"),
     (r"--episodes[ =]\d+", "--episodes 1"),
+    (r"--eval-episodes[ =]\d+", "--eval-episodes 1"),
     (r"(aime-agent collect .*--episodes) 1", r"\1 5"),  # the fewest of which one is held out
     (r"--updates[ =][\d_]+", "--updates 20"),
     (r"--preset[ =]\w+", "--preset tiny"),
