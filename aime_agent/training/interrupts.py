@@ -47,6 +47,19 @@ def listening(wish: Wish) -> Iterator[None]:
 
 
 @contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Lets SIGTERM raise `KeyboardInterrupt`, so that what ``finally`` promises is done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
+@contextmanager
 def deaf_children() -> Iterator[None]:
     """Lets processes that start here ignore Ctrl-C, which a terminal sends to the whole group."""
     if threading.current_thread() is not threading.main_thread():

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from aime_agent.errors import DataError
 from aime_agent.training.bench.files import RESULT, SPEC, write
+from aime_agent.training.interrupts import sigterm_interrupts
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1") | {
     "OMP_WAIT_POLICY": "PASSIVE"
@@ -66,21 +67,25 @@ def run_queue(
         home: Folder of the jobs' folders.
         jobs: How many at a time.
         report: Called as each job ends.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the jobs that ran have been ended, and go on next time.
     """
     waiting = [s for s in specs if not finished(s, home / s.name)]
     running: dict[str, tuple[Job, subprocess.Popen[bytes]]] = {}
     failed: list[Finished] = []
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                spec = waiting.pop(0)
-                running[spec.name] = (spec, _start(spec, home / spec.name))
-            for end in _ended(running, home):
-                report(end)
-                failed += [end] if end.problem else []
-            time.sleep(_PAUSE)
-    finally:
-        _stop([process for _, process in running.values()])
+    with sigterm_interrupts():
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    spec = waiting.pop(0)
+                    running[spec.name] = (spec, _start(spec, home / spec.name))
+                for end in _ended(running, home):
+                    report(end)
+                    failed += [end] if end.problem else []
+                time.sleep(_PAUSE)
+        finally:
+            _stop([process for _, process in running.values()])
     return failed
 
 

@@ -1,8 +1,15 @@
 """The queue runs what is not done, skips what is, and says why a job failed."""
 
 import json
-from dataclasses import asdict
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+from typing import ClassVar
 
+import psutil
 import pytest
 
 from aime_agent.errors import DataError
@@ -45,3 +52,34 @@ def test_result_of_other_settings_does_not_count(spec, change, tmp_path):
 def test_nothing_done_is_an_error(spec, tmp_path):
     with pytest.raises(DataError, match="at least one finished job"):
         gather([spec], tmp_path)
+
+
+@dataclass(frozen=True)
+class Sleeper:
+    """A job that never ends."""
+
+    module: ClassVar[str] = "sleeper"
+    name: str = "sleeper"
+
+
+def test_sigterm_ends_the_jobs_too(tmp_path, monkeypatch):
+    (tmp_path / "sleeper.py").write_text("import time; time.sleep(300)")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    seen = []
+
+    def kill_once_it_runs():
+        while not seen:
+            time.sleep(0.05)
+            seen.extend(
+                p for p in psutil.Process().children() if "sleeper" in " ".join(p.cmdline())
+            )
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    killer = threading.Thread(target=kill_once_it_runs)
+    killer.start()
+    with pytest.raises(KeyboardInterrupt):
+        run_queue([Sleeper()], tmp_path / "jobs", 1)
+    killer.join()
+    assert not any(p.is_running() for p in seen)
+    assert signal.getsignal(signal.SIGTERM) is before
