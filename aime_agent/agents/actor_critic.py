@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from aime_agent import distributed
 from aime_agent.functional.returns import (
     lambda_returns,
     percentile_range,
@@ -250,7 +251,7 @@ class ReturnScale(nn.Module):
     @torch.no_grad()
     def update(self, returns: Float[Tensor, "*b"]) -> Float[Tensor, ""]:
         """Takes in new returns and gives the scale to divide by."""
-        newest = percentile_range(returns)
+        newest = percentile_range(distributed.gathered(returns))
         rate = torch.where(self.seen > 0, self.rate, 1.0)
         self.range.lerp_(newest, rate)
         self.seen.fill_(1.0)

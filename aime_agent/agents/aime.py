@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float32, UInt8
 from torch import Tensor
 
+from aime_agent import distributed
 from aime_agent.agents.behaviour import make_behaviour
 from aime_agent.agents.config import AgentConfig
 from aime_agent.agents.learner import WorldModelLearner, sequence_data
@@ -215,14 +216,19 @@ class AimeAgent:
     # ------------------------------------------------------------------ learning
 
     def begin(self, frames: UInt8[Tensor, "N C H W"]) -> None:
-        """Fits what depends on data, once, before the first update."""
-        with seeded(self.config.seed, "begin", 0, self.device):
+        """Fits what depends on data, once, before the first update.
+
+        Several processes go on with the weights of the first.
+        """
+        with distributed.together(), seeded(self.config.seed, "begin", 0, self.device):
+            distributed.broadcast(self._tensors())
             self.world_model.begin(frames)
             self.learner.restart_average()
+            distributed.broadcast(self._tensors())
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Learns from a batch: the world model, then actor and critic in its dreams."""
-        with seeded(self.config.seed, "update", step, self.device):
+        with distributed.together(), seeded(self.config.seed, "update", step, self.device):
             data = sequence_data(self.world_model, batch, self.config.agent)
             losses, beliefs, metrics = self.learner.update(data, step)
             self.world_model.requires_grad_(False)
@@ -232,7 +238,7 @@ class AimeAgent:
 
     def update_world_model(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Learns from a batch with the world model alone; actor and critic stay as they are."""
-        with seeded(self.config.seed, "update", step, self.device):
+        with distributed.together(), seeded(self.config.seed, "update", step, self.device):
             data = sequence_data(self.world_model, batch, self.config.agent)
             losses, _, metrics = self.learner.update(data, step)
         return {"loss": losses.total.detach(), **metrics}
@@ -257,6 +263,13 @@ class AimeAgent:
         picture = torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2)
         strip = (picture.permute(1, 2, 0) * 255).round().to(torch.uint8)
         return {"real_reconstruction_attention": strip.cpu().numpy()}
+
+    def _tensors(self) -> list[Tensor]:
+        """Weights and buffers of all that learns, in a fixed order."""
+        judges = self.learner.adversary
+        parts = [self.world_model, self.learner.ema.module, *self.behaviour.modules.values()]
+        parts += [] if judges is None else [judges.discriminators]
+        return [x for module in parts for x in (*module.parameters(), *module.buffers())]
 
     # ------------------------------------------------------------------ saving
 

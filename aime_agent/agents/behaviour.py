@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from aime_agent import distributed
 from aime_agent.agents.actor_critic import (
     ActionCritic,
     ActionDistribution,
@@ -241,7 +242,7 @@ class StateCriticLearner(BehaviourLearner):
         values = self.slow_critic.value(features)
         target, valid = self._lived_returns(data, data.rewards, values)
         replayed = self.critic.loss(features[:, :-1], target) * valid
-        return loss + self.config.replay_critic_weight * replayed.sum() / valid.sum().clamp(min=1)
+        return loss + self.config.replay_critic_weight * replayed.sum() / _count(valid)
 
 
 class ActionCriticLearner(BehaviourLearner):
@@ -281,7 +282,7 @@ class ActionCriticLearner(BehaviourLearner):
             scale = self.scale.update(returns)
         taken = data.actions[:, : returns.shape[1]]
         losses = self.critic.loss(features[:, :-1], taken, returns) * valid
-        critic_loss = losses.sum() / valid.sum().clamp(min=1)
+        critic_loss = losses.sum() / _count(valid)
         critic_norm = self._improve_critic(critic_loss)
         with torch.set_grad_enabled(True):
             found, actions, dreamt = self._imagined_return(self._starts(beliefs))
@@ -317,6 +318,11 @@ class ActionCriticLearner(BehaviourLearner):
             "dream_continue": dream.continues.detach().mean(),
         }
         return found, first, metrics
+
+
+def _count(valid: Bool[Tensor, "*b"]) -> Float[Tensor, ""]:
+    """What a sum over valid rows is divided by, whichever process has them."""
+    return distributed.share(valid.sum().float())
 
 
 def make_behaviour(

@@ -3,6 +3,8 @@
     g ← g · min(1, clip / ‖g‖) per group, then AdamW (Loshchilov & Hutter, 2019) with decay on
     tensors of two or more dimensions only
 
+Gradients are first averaged over processes (`aime_agent.distributed`).
+
 A step whose gradient is not finite is skipped, moments included, without waiting for the device.
 One such step now and then is harmless; many in a row are a run that learns nothing, so they are
 counted on the device and read every `CHECK_EVERY` steps. The state is a flat dictionary of tensors.
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from aime_agent import distributed
 from aime_agent.errors import CheckpointError, ConfigError, DivergenceError, nearest
 
 Group = nn.Module | Iterable[Parameter]
@@ -76,6 +79,7 @@ class ClippedAdam:
             DivergenceError: the last `FAIL_AFTER` steps were all skipped (a `RuntimeWarning`
                 comes after `WARN_AFTER`).
         """
+        distributed.average_gradients([p for members in self._groups.values() for p in members])
         norms = {name: self._clip(name) for name in self._groups}
         broken = ~torch.stack(list(norms.values())).isfinite().all()
         self._adam.found_inf = broken.float()  # type: ignore[attr-defined]

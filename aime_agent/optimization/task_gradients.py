@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import Parameter
 
+from aime_agent import distributed
 from aime_agent.errors import ConfigError
 
 UNTOUCHED, SHARED = -2, -1
@@ -45,6 +46,8 @@ def collect(
         parameters: Candidates for sharing.
         owner: What was known before; once shared, a parameter stays shared, so that a task that
             comes and goes does not change what the rows mean.
+
+    Several processes average the gradients of each task before anyone balances them.
     """
     taken = [_own_gradients(losses, i, w, parameters) for i, w in enumerate(weights)]
     owner = tuple(
@@ -55,7 +58,9 @@ def collect(
     private = {
         p: g for p, task in enumerate(owner) if task >= 0 and (g := taken[task][p]) is not None
     }
-    return TaskGradients(_stack(taken, shared, parameters), owner, private)
+    found = TaskGradients(_stack(taken, shared, parameters), owner, private)
+    distributed.average([found.rows, *private.values()])
+    return found
 
 
 def write(gradients: dict[int, Tensor], parameters: Sequence[Parameter]) -> None:
@@ -105,7 +110,7 @@ def present(losses: Sequence[Tensor | None], weights: Sequence[float]) -> list[T
         for x, w in zip(losses, weights, strict=True)
     ]
     flags = [x.detach().isfinite().all() for x in candidates if x is not None]
-    finite = iter(torch.stack(flags).tolist() if flags else [])
+    finite = iter(distributed.everywhere(torch.stack(flags)).tolist() if flags else [])
     return [x if x is not None and next(finite) else None for x in candidates]
 
 

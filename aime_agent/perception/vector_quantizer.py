@@ -8,7 +8,7 @@ the codebook is no parameter. The codebook moves only in a call with ``update_co
 first such call initialises it from its own vectors. Codes chosen less than ``revival_threshold``
 times as often as the average code are replaced by vectors of the batch. Which vectors is decided by
 ``noise`` or, without it, by a low-discrepancy sequence indexed by the number of updates, so no
-random state is consumed and a resumed run revives alike.
+random state is consumed and a resumed run revives alike. Several processes learn one codebook.
 
 Shapes: D vector width, Q quantisers on slices of width D/Q, K codes each.
 """
@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from aime_agent import distributed
 from aime_agent.configs import override
 from aime_agent.functional import quantization as vq
 from aime_agent.perception.checks import require, require_positive, require_share
@@ -123,7 +124,8 @@ class VectorQuantizer(nn.Module):
         codes = vq.ids_to_codes(ids.mT, self.codebook)
         counts = vq.code_counts(ids, self.codebook)
         if update_codebook:
-            sums = vq.code_sums(slices, ids, self.codebook)
+            counts = distributed.total(counts)
+            sums = distributed.total(vq.code_sums(slices, ids, self.codebook))
             self._update(slices, vq.CodeStatistics(counts, sums), noise)
         return Quantized(
             self._passing(flat, codes).view_as(z),
@@ -161,10 +163,14 @@ class VectorQuantizer(nn.Module):
         return vq.Codebook(self.codebook, self.counts, self.sums)
 
     def _candidates(self, slices: Tensor, noise: Tensor | None) -> Tensor:
-        """Picks one vector of the batch for every code."""
+        """Picks one vector of the batch, that of all processes, for every code."""
         uniform = self._picks() if noise is None else noise
-        rows = (uniform * slices.shape[1]).long().clamp(max=slices.shape[1] - 1)
-        return torch.gather(slices, 1, rows.unsqueeze(-1).expand(-1, -1, slices.shape[-1]))
+        own, ranks = slices.shape[1], distributed.ranks()
+        rows = (uniform * own * ranks).long().clamp(max=own * ranks - 1)
+        rows = rows - distributed.rank() * own
+        at = rows.clamp(0, own - 1).unsqueeze(-1).expand(-1, -1, slices.shape[-1])
+        mine = ((rows >= 0) & (rows < own)).unsqueeze(-1)
+        return distributed.total(torch.where(mine, torch.gather(slices, 1, at), 0.0))
 
     def _picks(self) -> Tensor:
         """Numbers in [0, 1) that spread evenly over codes and wander with the updates."""
@@ -174,7 +180,8 @@ class VectorQuantizer(nn.Module):
 
     def _fresh(self, slices: Tensor, noise: Tensor | None) -> vq.Codebook:
         codes = self._candidates(slices, noise)
-        counts = torch.full_like(self.counts, slices.shape[1] / self.config.num_codes)
+        vectors = slices.shape[1] * distributed.ranks()
+        counts = torch.full_like(self.counts, vectors / self.config.num_codes)
         return vq.Codebook(codes, counts, codes * counts.unsqueeze(-1))
 
     @torch.no_grad()

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
+from aime_agent import distributed
 from aime_agent.functional import gaussian
 from aime_agent.functional.gaussian import DiagonalGaussian
 from aime_agent.functional.kumaraswamy import kl_to_stick_prior
@@ -150,7 +151,7 @@ def mixture_metrics(
 
 def usage_gap(responsibilities: Float[Tensor, "*b K"]) -> Float[Tensor, ""]:
     """Returns log K − H(mean r), which is 0 when the batch uses all components alike."""
-    mean_r = responsibilities.flatten(0, -2).mean(0)
+    mean_r = distributed.mean(responsibilities.flatten(0, -2).mean(0))
     return math.log(mean_r.shape[-1]) - _entropy(mean_r)
 
 

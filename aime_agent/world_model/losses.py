@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from aime_agent import distributed
 from aime_agent.functional.regularizers import (
     balanced_attention_kl,
     categorical_kl,
@@ -120,7 +121,7 @@ def masked_mean(
 ) -> Float[Tensor, ""]:
     """Mean of x over the rows to keep (0 if there is none)."""
     weight = keep.to(x.dtype)
-    return (x * weight).sum() / weight.sum().clamp(min=1.0)
+    return (x * weight).sum() / distributed.share(weight.sum())
 
 
 def perceiver_terms(
