@@ -38,7 +38,7 @@ def start(device: str) -> Iterator[Place]:
     """Joins the processes that ``torchrun`` started, and leaves them in the end; else does nothing.
 
     Args:
-        device: "cuda" talks through NCCL, "cpu" through gloo.
+        device: "cuda" talks through NCCL (and gloo about counters), "cpu" through gloo.
 
     Raises:
         ConfigError: the environment names a number of processes, but no rank.
@@ -54,7 +54,7 @@ def start(device: str) -> Iterator[Place]:
     place = Place(int(os.environ["RANK"]), ranks, int(os.environ["LOCAL_RANK"]))
     if device == "cuda":
         torch.cuda.set_device(place.local)
-    dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
     try:
         yield place
     finally:

@@ -42,6 +42,9 @@ class AgentConfig:
     """Of the discriminators, where the world model's adversarial task is on."""
     disc_grad_clip: float = 100.0
     """Largest norm of their gradient."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the products in a pass over frames; bfloat16 pays on a GPU alone. Losses, weights and
+    dreams stay float32."""
     augment: Literal["none", "shift", "zoom"] = "none"
     """Change of whole windows of frames before the model sees them."""
     augment_probability: float = 0.6
@@ -103,6 +106,7 @@ class AgentConfig:
             ("critic", ("state", "action")),
             ("actor_gradient", ("pathwise", "reinforce")),
             ("augment", ("none", "shift", "zoom")),
+            ("precision", ("float32", "bfloat16")),
         ):
             self._require(name, getattr(self, name) in allowed, f"one of {allowed}")
         self._check_critic()

@@ -53,6 +53,7 @@ class WorldModelLearner:
             tau=tau_schedule(step, self.model.config.max_components, schedule),
             discriminators=None if adversary is None else adversary.judges(step),
             teacher=self._teacher(),
+            number_format=self.config.precision,
         )
         self.optimizer.zero_grad()
         tasks = passed.losses.per_task()
@@ -117,7 +118,7 @@ class WorldModelLearner:
 
 def sequence_data(model: AimeWorldModel, batch: Batch, config: AgentConfig) -> SequenceData:
     """Moves a replayed batch to the model's device, as floats, augmented if asked for."""
-    frames = model.images(batch.observations)
+    frames = model.images(_pinned(batch.observations, model.pixels.mean.device))
     frames = augmented(frames, config)
     return SequenceData(
         frames,
@@ -126,6 +127,13 @@ def sequence_data(model: AimeWorldModel, batch: Batch, config: AgentConfig) -> S
         batch.rewards.to(frames),
         batch.terminated.to(frames.device),
     )
+
+
+def _pinned(frames: Tensor, device: torch.device) -> Tensor:
+    """Sends frames to a GPU from locked memory, while the processor goes on."""
+    if device.type != "cuda" or frames.is_cuda:
+        return frames
+    return frames.pin_memory().to(device, non_blocking=True)
 
 
 def augmented(frames: Float[Tensor, "B T C H W"], config: AgentConfig) -> Tensor:

@@ -56,4 +56,4 @@ class ConvGRUCell(nn.Module):
         gates = self.norm_gates(self.gates(torch.cat([x, h], dim=1)))
         reset, update = gates.sigmoid().chunk(2, dim=1)
         candidate = self.norm_candidate(self.candidate(torch.cat([x, reset * h], dim=1)))
-        return torch.lerp(candidate.tanh(), h, update)
+        return torch.lerp(candidate.tanh().to(h.dtype), h, update.to(h.dtype))

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from aime_agent import distributed
+from aime_agent import distributed, precision
 from aime_agent.configs import override
 from aime_agent.functional import quantization as vq
 from aime_agent.perception.checks import require, require_positive, require_share
@@ -103,6 +103,7 @@ class VectorQuantizer(nn.Module):
         self.register_buffer("initialised", torch.zeros((), dtype=torch.bool))
         self.register_buffer("num_updates", torch.zeros((), dtype=torch.long))
 
+    @precision.exactly
     def forward(
         self,
         z: Float[Tensor, "*batch D"],
@@ -116,7 +117,7 @@ class VectorQuantizer(nn.Module):
             update_codebook: Move the codebook towards ``z`` (and initialise it the first time).
             noise: Uniform numbers in [0, 1) that pick the vectors for dead codes.
         """
-        flat = z.flatten(0, -2)
+        flat = z.flatten(0, -2).to(self.codebook.dtype)
         slices = vq.split_vectors(flat.detach(), self.config.num_quantizers)
         if update_codebook:
             self._store(self._initialised_from(slices, noise))

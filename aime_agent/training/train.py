@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from aime_agent import distributed
 from aime_agent.configs import override
 from aime_agent.data.replay import ReplayBuffer, plan_layout
 from aime_agent.data.storage import ShardStore
@@ -63,12 +64,24 @@ def train(
     with Parts(config, factories) as parts:
         trainer = _resumed(parts, folder) if resume else _fresh(parts, folder)
         try:
+            _start_together(trainer.frames)
             finished = trainer.run()
         finally:
             trainer.close()
     if not finished:
         raise KeyboardInterrupt(f"saved; go on with --resume --out {folder.path}")
     return trainer.agent
+
+
+def _start_together(frames: int) -> None:
+    """Lets several processes begin only where all of them have come to the same frame."""
+    with distributed.together():
+        found = distributed.gathered(torch.tensor([float(frames)])).tolist()
+    if len(set(found)) > 1:
+        raise CheckpointError(
+            f"processes must go on from the same frame, found checkpoints at {found}; delete those "
+            f"newer than {min(found):.0f} in every process's folder"
+        )
 
 
 def _settle(

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float32, UInt8
 from torch import Tensor
 
+from aime_agent import distributed
 from aime_agent.data.replay import ReplayBuffer
 from aime_agent.data.storage import shard_names
 from aime_agent.errors import CheckpointError, DataError
@@ -126,7 +127,7 @@ class Trainer:
             self.collector.reset()
         self._clock.start()
         with listening(self.wish), checkpoint.explained_full_disk("training"):
-            while self.frames < self.config.frames and not self.wish:
+            while self.frames < self.config.frames and not self._asked_to_stop():
                 before = self.frames
                 self._step()
                 self._periodic(before)
@@ -198,6 +199,11 @@ class Trainer:
         self.replay.store.close()
         for logger in self.loggers:
             logger.close()
+
+    def _asked_to_stop(self) -> bool:
+        """Whether a signal came, to this process or to another: all of them stop at one frame."""
+        with distributed.together():
+            return bool(distributed.total(torch.tensor(float(bool(self.wish)))))
 
     def _step(self) -> None:
         """Does one update of the pretraining, or lets every environment act once."""

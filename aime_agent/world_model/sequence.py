@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from aime_agent import precision
 from aime_agent.functional.likelihood import bits_per_dimension
 from aime_agent.layers.conv import unpatchify
 from aime_agent.optimization.loss_aggregator import TaskLosses, combine
@@ -123,6 +124,7 @@ def fit(
     tau: float = 1.0,
     discriminators: Discriminators | None = None,
     teacher: "AimeWorldModel | None" = None,
+    number_format: str = "float32",
 ) -> FitPass:
     """One training pass with sampled latents and codebook learning; the caller does the rest.
 
@@ -133,8 +135,11 @@ def fit(
         tau: Temperature of the KL bound.
         discriminators: Judge the decoded frames: the adversarial task. They do not learn here.
         teacher: Slow copy of the model, for the Gram loss; it is only read.
+        number_format: "bfloat16" computes the products of the pass in it; losses are float32.
     """
-    passed = pass_over(model, data, sample=True, update_codebook=True)
+    with precision.products_in(number_format, data.observations.device):
+        passed = pass_over(model, data, sample=True, update_codebook=True)
+    passed = precision.widened(passed)
     terms, kl = sequence_terms(model, data, passed, tau)
     judged: dict[str, Tensor] = {}
     if teacher is not None:
