@@ -13,7 +13,9 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch.utils import _pytree
 
-P, R, Tree = ParamSpec("P"), TypeVar("R"), TypeVar("Tree")
+P = ParamSpec("P")
+R = TypeVar("R")
+Tree = TypeVar("Tree")
 
 
 def products_in(precision: str, device: torch.device) -> AbstractContextManager[Any]:
