@@ -4,6 +4,7 @@ state_{t+1} = advance(belief_t, a_t);  belief_{t+1} ~ prior;  reward and continu
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,6 +26,7 @@ from aime_agent.envs.latent_starts import Bank, array_clips, carried, filter_cli
 from aime_agent.errors import ConfigError, DataError
 from aime_agent.functional.returns import two_hot_quantile
 from aime_agent.world_model.belief_filter import BeliefFilter
+from aime_agent.world_model.frozen import WorldRef, freeze
 from aime_agent.world_model.model import AimeWorldModel
 from aime_agent.world_model.state import Belief, map_tree
 
@@ -70,6 +72,7 @@ class LatentVectorEnv(VectorEnv[Any, Any, Any]):
             raise ConfigError(f"render_mode must be None or 'rgb_array', found {render_mode!r}")
         self.config = c = override(LatentConfig(), **settings)
         self.num_envs, self.render_mode = num_envs, render_mode
+        self._checkpoint = checkpoint
         self.model = _model(checkpoint, c.device)
         self.filter = BeliefFilter(self.model)
         self.single_observation_space = belief_space(self.model.config, c.observation)
@@ -89,6 +92,11 @@ class LatentVectorEnv(VectorEnv[Any, Any, Any]):
     def attends(self) -> bool:
         """Whether attention and slots roll on with the dream."""
         return self.render_mode is not None or self.config.observation != "belief"
+
+    @cached_property
+    def world(self) -> WorldRef:
+        """Names the model that is dreamt; policies that are saved keep this name."""
+        return freeze(self._checkpoint)
 
     # ------------------------------------------------------------------ Gymnasium
 

@@ -87,7 +87,7 @@ def train(args: TrainArgs, argv: Sequence[str]) -> int:
 def evaluate(args: EvalArgs) -> int:
     """Scores an agent or a baseline and writes the JSON file."""
     home = run_home(args.run)
-    agent = load(args.run, args.device)
+    agent = load(args.run, args.device, sb3=args.policy != "untrained")
     from aime_agent.training import evaluate as scoring
 
     env = agent.make_env()
@@ -124,7 +124,7 @@ def record(args: RecordArgs) -> int:
     )
     sheet = None if args.sheet is None else Path(args.sheet)
     video.check_files(out, sheet)
-    agent = load(args.run, args.device)
+    agent = load(args.run, args.device, sb3=True)
     video.record(agent, out, config, sheet=sheet)
     print(f"written to {out}" + ("" if sheet is None else f" and {sheet}"))
     return 0

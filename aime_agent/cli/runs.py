@@ -22,12 +22,26 @@ def run_home(path: str) -> Path:
     return home.parent.parent if home.parent.name == "checkpoints" else home
 
 
-def load(path: str, device: str) -> Any:
-    """Returns the agent of a run folder or a checkpoint, or the player of a Stable-Baselines3 run."""
+def load(path: str, device: str, sb3: bool = False) -> Any:
+    """Returns the agent of a run folder or a checkpoint.
+
+    Args:
+        path: The run or the checkpoint.
+        device: Where it computes.
+        sb3: Whether a run of Stable-Baselines3 will do, which plays but has no actor-critic of ours.
+
+    Raises:
+        CheckpointError: it is such a run, and will not do.
+    """
     check_device(device)
     from aime_agent.agents.aime import AimeAgent
     from aime_agent.training.sb3_player import Sb3Agent, is_sb3_run
 
-    if is_sb3_run(path):
-        return Sb3Agent.load(path, device)
-    return AimeAgent.from_pretrained(path, device=device)
+    if not is_sb3_run(path):
+        return AimeAgent.from_pretrained(path, device=device)
+    if not sb3:
+        raise CheckpointError(
+            f"{path}: a run of the agent required, found one of Stable-Baselines3, which eval, record "
+            "and collect take"
+        )
+    return Sb3Agent.load(path, device)

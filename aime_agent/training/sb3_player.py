@@ -21,6 +21,7 @@ from aime_agent.errors import CheckpointError, ConfigError, DataError
 from aime_agent.policies.saving import is_policy, load_policy
 from aime_agent.training.sb3_config import Sb3Config
 from aime_agent.world_model.belief_filter import BeliefFilter
+from aime_agent.world_model.model import AimeWorldModel
 from aime_agent.world_model.state import Belief
 
 POLICY_FOLDER = "policy"
@@ -146,6 +147,19 @@ class Sb3Agent:
         if folder != home:
             config = from_dict(Sb3Config, json.loads((home / "config.json").read_text())["sb3"])
         return cls(load_policy(folder, device), config, device)
+
+    @property
+    def world_model(self) -> AimeWorldModel:
+        """The world model whose beliefs the policy sees; films look into it.
+
+        Raises:
+            ConfigError: the policy sees pixels.
+        """
+        if isinstance(self.player, StackPlayer):
+            raise ConfigError(
+                "policy: one on beliefs required to look into its world model, found one on pixels"
+            )
+        return self.player.filter.model
 
     def make_env(self, render_mode: str | None = None, **changes: Any) -> gym.Env[Any, Any]:
         """Makes the real environment that belongs to the run.

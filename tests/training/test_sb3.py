@@ -17,11 +17,13 @@ from aime_agent.data.shard import Layout
 from aime_agent.data.storage import ShardStore
 from aime_agent.envs.beliefs import BeliefObservation
 from aime_agent.errors import CheckpointError, ConfigError
+from aime_agent.policies.saving import load_policy, save_policy
 from aime_agent.training import players
 from aime_agent.training.collect import collect
 from aime_agent.training.sb3 import dreams, settle, train_sb3
 from aime_agent.training.sb3_player import Sb3Agent, observed_kind
 from aime_agent.training.sb3_transfer import Score, Transfer, lines, score
+from aime_agent.world_model.frozen import freeze
 from aime_agent.world_model.model import AimeWorldModel
 from aime_agent.world_model.presets import preset
 
@@ -139,6 +141,33 @@ def test_runs_are_scored_and_played_like_those_of_an_agent(run, tmp_path, capsys
     stored = ShardStore.open(folder)
     assert stored.layout.action_dim == ACTIONS
     stored.close()
+
+
+def test_runs_are_filmed(run, tmp_path):
+    words = [
+        "record",
+        str(run[0]),
+        "--steps",
+        "6",
+        "--scale",
+        "2",
+        "--out",
+        str(tmp_path / "f.mp4"),
+    ]
+    assert main(words) == 0
+    assert (tmp_path / "f.mp4").stat().st_size > 1000
+
+
+def test_what_needs_our_own_agent_says_so(run, capsys):
+    assert main(["eval", str(run[0]), "--policy", "untrained"]) == 2
+    assert "found one of Stable-Baselines3" in capsys.readouterr().err
+
+
+def test_a_policy_trained_in_a_dream_knows_its_world(settings, place, tmp_path):
+    env = dreams(settle(TASK, inside_dream=True, **settings), 2, 0)
+    model = PPO("MlpPolicy", env, n_steps=4, batch_size=8)
+    loaded = load_policy(save_policy(model, tmp_path))
+    assert loaded.world == freeze(place / "world")
 
 
 def test_a_policy_alone_plays_but_makes_no_environment(run):
