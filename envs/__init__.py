@@ -12,6 +12,8 @@
 | `latent_config` | its settings |
 | `latent_starts`, `latent_sources` | beliefs that dreams begin with, and where they come from |
 | `latent_noise`, `latent_render` | what chance decides in a dream; its pictures |
+| `symbolic`, `symbolic_observation` | a law written node by node, and what a policy sees of it |
+| `dmc_laws` | rows of a law measured in the simulator |
 | `registration` | ids beyond the suite's |
 | `foreign` | other people's pixel environments, brought to the same form |
 | `make` | `make_env`, `make_vector` |
@@ -45,8 +47,10 @@ if TYPE_CHECKING:
     from aime_agent.envs.sb3_vec import VectorToSB3 as VectorToSB3
     from aime_agent.envs.segmentation import Segmented as Segmented
     from aime_agent.envs.suite import task_id as task_id
+    from aime_agent.envs.symbolic import SymbolicDiscoveryEnv as SymbolicDiscoveryEnv
 
 _PUBLIC = {
+    "SymbolicDiscoveryEnv": "aime_agent.envs.symbolic",
     "LatentVectorEnv": "aime_agent.envs.latent_vector",
     "LatentWorldEnv": "aime_agent.envs.latent",
     "Segmented": "aime_agent.envs.segmentation",

@@ -5,6 +5,7 @@ import gymnasium
 from aime_agent.envs.suite import NAMESPACE, register_suite
 
 LATENT_WORLD = f"{NAMESPACE}/LatentWorld-v0"
+SYMBOLIC_DISCOVERY = f"{NAMESPACE}/SymbolicDiscovery-v0"
 
 
 def register_all() -> None:
@@ -15,6 +16,13 @@ def register_all() -> None:
             id=LATENT_WORLD,
             entry_point="aime_agent.envs.latent:LatentWorldEnv",
             vector_entry_point="aime_agent.envs.latent_vector:LatentVectorEnv",
+            order_enforce=False,
+            disable_env_checker=True,
+        )
+    if SYMBOLIC_DISCOVERY not in gymnasium.registry:
+        gymnasium.register(
+            id=SYMBOLIC_DISCOVERY,
+            entry_point="aime_agent.envs.symbolic:SymbolicDiscoveryEnv",
             order_enforce=False,
             disable_env_checker=True,
         )

@@ -1,7 +1,8 @@
 """Numbers in a law: fitted to the data, and recognised where they are 1/2 or 4π².
 
 Most laws are affine in their constants; then one linear least-squares problem has the answer. All
-others go to `scipy.optimize.least_squares` from 1 and from two random starts.
+others go to `scipy.optimize.least_squares` from 1: a few steps and, where these promise something, more,
+and two random starts.
 """
 
 import math
@@ -17,12 +18,13 @@ from aime_agent.symbolic.samples import Samples
 from aime_agent.symbolic.tree import Tokens
 from aime_agent.symbolic.vocabulary import CONST
 
-MAX_CALLS = 50
-"""Function values per start of the non-linear fit."""
+FIRST_CALLS, MAX_CALLS = 15, 50
+"""Function values of the first non-linear fit, and of each one after it."""
 _STARTS = 3
-_AFFINE = 1e-9
-_GOOD = 1e-18
-"""Mean square error, relative to the target's variance, at which no further start is tried."""
+_AFFINE, _TIGHT = 1e-9, 1e-14
+_GOOD, _HOPELESS = 1e-18, 0.25
+"""Mean square errors, relative to the target's variance, between which further starts are tried."""
+_ZERO = 1e-13
 _LARGEST_DENOMINATOR, _SMALL_DENOMINATOR = 1000, 24
 
 
@@ -45,16 +47,21 @@ def fit_constants(tokens: Tokens, samples: Samples, rng: np.random.Generator) ->
     if affine is not None:
         return affine
     best, least, calls = np.ones(count), np.inf, count + 3
-    for start in [np.ones(count), *rng.normal(0.0, 3.0, (_STARTS - 1, count))]:
-        if not np.isfinite(evaluate(tokens, samples.inputs, start.tolist())).all():
+    starts = [np.ones(count), None, *rng.normal(0.0, 3.0, (_STARTS - 1, count))]
+    for k, start in enumerate(starts):
+        begin = best if start is None else start
+        if not np.isfinite(evaluate(tokens, samples.inputs, begin.tolist())).all():
             continue
         found = least_squares(
-            lambda c: _residuals(tokens, samples, c), start, method="trf", max_nfev=MAX_CALLS
-        )
+            lambda c: _residuals(tokens, samples, c), begin, method="trf",
+            max_nfev=MAX_CALLS if k else FIRST_CALLS, ftol=_TIGHT, xtol=_TIGHT, gtol=_TIGHT,
+        )  # fmt: skip
         calls += found.nfev + count * (found.njev or 0)
         if found.cost < least:
             best, least = found.x, found.cost
-        if least <= _GOOD * samples.target.var() * len(samples.target):
+        # least_squares minimises half the sum of squares.
+        error = 2 * least / (samples.target.var() * len(samples.target))
+        if not _GOOD < error < _HOPELESS:
             break
     return Fit(tuple(best.tolist()), calls)
 
@@ -105,8 +112,10 @@ def snap(value: float, tolerance: float = 1e-9) -> Exact | None:
     >>> snap(0.5), snap(39.47841760435743).pi_power, snap(2.34567891234)
     (Exact(numerator=1, denominator=2, pi_power=0, root=False), 2, None)
     """
-    if not math.isfinite(value) or value == 0.0:
-        return Exact(0, 1) if value == 0.0 else None
+    if not math.isfinite(value):
+        return None
+    if abs(value) < _ZERO:
+        return Exact(0, 1)
     tries = [Exact(*_fraction(value, _LARGEST_DENOMINATOR))]
     tries += [
         Exact(*_fraction(value / math.pi**power, _SMALL_DENOMINATOR), power)

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aime_agent.errors import ConfigError
-from aime_agent.symbolic.constants import snap
 from aime_agent.symbolic.evaluate import evaluate
 from aime_agent.symbolic.tasks import PhysicsTask
 from aime_agent.symbolic.tree import Expression
@@ -84,7 +83,7 @@ class Algebra:
                     pipe.close()
 
     def equal(self, a: Expression, b: Expression, positive: Sequence[bool]) -> Verdict:
-        """Compares two laws with exact constants.
+        """Compares two laws that agree as numbers; more cannot be said if some are not simple.
 
         Args:
             a: One law.
@@ -99,15 +98,20 @@ class Algebra:
         first = self._ask(verb="differ", points=written, **laws)
         if first is None:
             return Verdict(False, How.UNDECIDED)
+        if not first["exact"]:
+            return Verdict(True, How.NUMBERS)
         if first["differ"]:
             return Verdict(False, How.REFUTED)
         second = self._ask(verb="prove", **laws)
         proved = second is not None and second["proved"]
         return Verdict(True, How.ALGEBRA if proved else How.DIGITS)
 
-    def simplified(self, law: Expression, positive: Sequence[bool]) -> str | None:
-        """Returns the law in SymPy's simplest form over x0, x1, ...; None if it takes too long."""
-        reply = self._ask(verb="simplify", a=_data(law), positive=list(positive))
+    def simplified(
+        self, law: Expression, positive: Sequence[bool], names: Sequence[str] | None = None
+    ) -> str | None:
+        """Returns the law in SymPy's simplest form; None if that takes too long."""
+        question = {"a": _data(law), "positive": list(positive)}
+        reply = self._ask(verb="simplify", names=None if names is None else list(names), **question)
         return None if reply is None else str(reply["text"])
 
     def _ask(self, **question: Any) -> dict[str, Any] | None:
@@ -150,8 +154,6 @@ def recognise(task: PhysicsTask, found: Expression, algebra: Algebra) -> Verdict
         raise ConfigError(f"task {task.name!r} has no law to compare with")
     if not _close(task, truth, found):
         return Verdict(False, How.REFUTED)
-    if any(snap(value) is None for value in (*truth.constants, *found.constants)):
-        return Verdict(True, How.NUMBERS)
     return algebra.equal(truth, found, positive_variables(task))
 
 

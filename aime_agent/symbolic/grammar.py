@@ -6,7 +6,7 @@
 - variables and tokens outside the task's library are never offered;
 - no sin or cos inside sin, cos; no exp(log), log(exp), sqrt(square) or the like; no neg of neg;
 - a ``const`` is no operator's only kind of child (its value would make a number), and there are at most
-  ``max_constants``; at least one variable;
+  ``max_constants``; no exp, log, sin, cos, tanh of a bare number; at least one variable;
 - with units, only what can still reach the unit of the target (`unit_automaton`).
 
 Rules of taste step aside where they would leave nothing; length and units never do.
@@ -29,6 +29,7 @@ from aime_agent.symbolic.vocabulary import (
     ID,
     MAX_VARIABLES,
     NUM_TOKENS,
+    NUMBER_VALUES,
     is_variable,
     library_ids,
 )
@@ -37,6 +38,7 @@ Mask = Bool[np.ndarray, "V"]
 NO_TOKEN = NUM_TOKENS
 """Stands for the parent of the root, and for a sibling or a predecessor that is not there."""
 
+_FUNCTIONS = frozenset(ID[name] for name in ("exp", "log", "sin", "cos", "tanh"))
 _TRIG = frozenset((ID["sin"], ID["cos"]))
 _FORBIDDEN_CHILD = {
     ID[parent]: frozenset(ID[child] for child in children)
@@ -51,6 +53,7 @@ _FORBIDDEN_CHILD = {
     }.items()
 }
 _ALL_ARITIES = np.array(ARITY)
+_ARE_VARIABLES = np.arange(NUM_TOKENS) < MAX_VARIABLES
 _MOST_KEPT = 200_000
 GROWTH_COST = 0.5
 """Log-probability per node beyond the shortest way out, with units."""
@@ -163,13 +166,16 @@ class Grammar:
         """Returns the probabilities of a writer who knows nothing, 0 where the mask is False.
 
         Without units leaves, unary and binary tokens are equally likely: one child is expected per
-        node, so drafts neither die at once nor run to the limit. With units leaves often do not
-        fit; then a token is the less likely the more nodes it costs beyond the shortest way out.
+        node, so drafts neither die at once nor run to the limit. Half of the leaves are variables.
+        With units leaves often do not fit; then a token is the less likely the more nodes it costs
+        beyond the shortest way out.
         """
         weights = np.zeros(NUM_TOKENS)
         for arity in range(3):
             same = mask & (arity == _ALL_ARITIES)
-            weights[same] = 1.0 / max(1, same.sum())
+            for group in (same & _ARE_VARIABLES, same & ~_ARE_VARIABLES):
+                weights[group] = 1.0 / max(1, group.sum())
+            weights[same] /= max(1.0, weights[same].sum())
         if self.automaton is not None:
             weights *= np.exp(-GROWTH_COST * growth)
         return weights / weights.sum()
@@ -183,6 +189,8 @@ class Grammar:
         alone = parent != NO_TOKEN and (ARITY[parent] == 1 or draft.sibling == CONST)
         if alone or draft.constants >= self.max_constants:
             bad.add(CONST)
+        if parent in _FUNCTIONS:
+            bad |= NUMBER_VALUES.keys()
         if draft.needs_variable:
             bad |= {t for t in range(NUM_TOKENS) if ARITY[t] == 0 and not is_variable(t)}
         return bad

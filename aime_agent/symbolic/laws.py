@@ -11,6 +11,8 @@ from aime_agent.symbolic.tasks import PhysicsTask, Variable
 from aime_agent.symbolic.vocabulary import PHYSICS
 
 _LIBRARY = (*PHYSICS, "const")
+_CONTROL = ("const", "add", "sub", "mul", "div", "square", "sin", "cos")
+"""Equations of motion with unknown coefficients need no numbers of their own."""
 
 
 def _law(
@@ -134,14 +136,14 @@ DMC: tuple[PhysicsTask, ...] = (
         inputs=(
             Variable("th", -3.14, 3.14), Variable("om", -5.0, 5.0), Variable("u", -1.0, 1.0),
         ),
-        library=_LIBRARY, max_constants=3, max_nodes=20, difficulty=0.6,
+        library=_CONTROL, max_constants=3, max_nodes=16, difficulty=0.6,
         description="(m g l sin th − b om + u) / (I + m l²) of the suite's pendulum",
     ),
     PhysicsTask(
         name="dmc_point_mass_accel", suite="dmc", domain="control", target="acc",
         law=f"{1 / 3!r}*u - {10 / 3!r}*v",
         inputs=(Variable("v", -1.0, 1.0), Variable("u", -1.0, 1.0)),
-        library=_LIBRARY, max_constants=2, max_nodes=20,
+        library=_CONTROL, max_constants=2, max_nodes=16,
         description="gear · u / m − damping · v / m of the suite's point mass",
     ),
 )  # fmt: skip

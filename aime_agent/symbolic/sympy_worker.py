@@ -11,7 +11,7 @@ from typing import Any
 
 import sympy
 
-from aime_agent.symbolic.to_sympy import symbols_for, to_sympy
+from aime_agent.symbolic.to_sympy import symbols_for, tidied, to_sympy
 from aime_agent.symbolic.tree import Expression
 
 _DIGITS = 50
@@ -21,16 +21,20 @@ _SAME = sympy.Float("1e-35", 20)
 def answer(question: Mapping[str, Any]) -> dict[str, Any]:
     """Answers one question about laws ``a`` and ``b``; ``verb`` says which.
 
-    ``differ``: whether they do at one of the ``points``, to 50 digits. ``prove``: whether their
-    difference simplifies to 0. ``simplify``: the simplest form of ``a``.
+    ``differ``: whether they do at one of the ``points``, to 50 digits, and whether all numbers are
+    exact, without which nothing can be said. ``prove``: whether their difference simplifies to 0.
+    ``simplify``: the simplest form of ``a``.
     """
-    symbols = symbols_for(question["positive"])
-    a = to_sympy(_expression(question["a"]), symbols)
+    symbols = symbols_for(question["positive"], question.get("names"))
+    a = tidied(to_sympy(_expression(question["a"]), symbols))
     if question["verb"] == "simplify":
         return {"text": sympy.sstr(sympy.simplify(a), full_prec=False)}
-    b = to_sympy(_expression(question["b"]), symbols)
+    b = tidied(to_sympy(_expression(question["b"]), symbols))
     if question["verb"] == "differ":
-        return {"differ": any(_differ(a, b, symbols, point) for point in question["points"])}
+        if a.has(sympy.Float) or b.has(sympy.Float):
+            return {"differ": False, "exact": False}
+        points = question["points"]
+        return {"differ": any(_differ(a, b, symbols, point) for point in points), "exact": True}
     return {"proved": bool(sympy.simplify(a - b) == 0)}
 
 

@@ -13,6 +13,8 @@ from aime_agent.symbolic.constants import Exact, snap
 from aime_agent.symbolic.tree import Expression
 from aime_agent.symbolic.vocabulary import ARITY, CONST, ID, VOCABULARY, is_variable
 
+_ROUNDING = 1e-8
+"""Relative error up to which a number that came out of others may be off a simple one."""
 _NUMBERS = {ID["1"]: sympy.Integer(1), ID["2"]: sympy.Integer(2), ID["pi"]: sympy.pi}
 _BY_NAME: dict[str, Callable[..., Any]] = {
     "add": lambda a, b: a + b,
@@ -33,15 +35,17 @@ _BY_NAME: dict[str, Callable[..., Any]] = {
 }
 
 
-def symbols_for(positive: Sequence[bool]) -> list[Any]:
+def symbols_for(positive: Sequence[bool], names: Sequence[str] | None = None) -> list[Any]:
     """Returns one symbol per variable, real, and positive where it is known to be.
 
     Args:
         positive: One entry per variable.
+        names: What they are called; None for x0, x1, ...
     """
+    called = names or [f"x{i}" for i in range(len(positive))]
     return [
-        sympy.Symbol(f"x{i}", positive=True) if sure else sympy.Symbol(f"x{i}", real=True)
-        for i, sure in enumerate(positive)
+        sympy.Symbol(name, positive=True) if sure else sympy.Symbol(name, real=True)
+        for name, sure in zip(called, positive, strict=True)
     ]
 
 
@@ -60,6 +64,19 @@ def to_sympy(expression: Expression, symbols: Sequence[Any]) -> Any:
             children = [stack.pop() for _ in range(ARITY[token])]
             stack.append(_BY_NAME[VOCABULARY[token].name](*children))
     return stack.pop()
+
+
+def tidied(expression: Any) -> Any:
+    """Returns an expression with all its numbers put together and made simple where they are.
+
+    2.5·v/cos(1)·0.21612… becomes v: the numbers of a found law often cancel.
+    """
+    if not expression.has(sympy.Float):
+        return expression
+    simple = sympy.simplify(sympy.N(expression, 17))
+    exact = {number: snap(float(number), _ROUNDING) for number in simple.atoms(sympy.Float)}
+    known = {number: exact_number(value) for number, value in exact.items() if value is not None}
+    return simple.xreplace(known)
 
 
 def exact_number(value: Exact) -> Any:
