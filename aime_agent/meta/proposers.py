@@ -81,7 +81,7 @@ class RiskSeekingConfig:
 
     learning_rate: float = 5e-3
     risk: float = 0.05
-    entropy_weight: float = 0.03
+    entropy_weight: float = 0.1
     entropy_decay: float = 0.7
     hidden_dim: int = 32
     embedding_dim: int = 8
