@@ -53,6 +53,7 @@ _FORBIDDEN_CHILD = {
     }.items()
 }
 _ALL_ARITIES = np.array(ARITY)
+_ANY = np.ones(NUM_TOKENS, bool)
 _ARE_VARIABLES = np.arange(NUM_TOKENS) < MAX_VARIABLES
 _MOST_KEPT = 200_000
 GROWTH_COST = 0.5
@@ -165,15 +166,16 @@ class Grammar:
     def _prior(self, mask: Mask, growth: Float64[np.ndarray, "V"]) -> Float64[np.ndarray, "V"]:
         """Returns the probabilities of a writer who knows nothing, 0 where the mask is False.
 
-        Without units leaves, unary and binary tokens are equally likely: one child is expected per
-        node, so drafts neither die at once nor run to the limit. Half of the leaves are variables.
-        With units leaves often do not fit; then a token is the less likely the more nodes it costs
-        beyond the shortest way out.
+        Without units leaves, unary and binary tokens are equally likely, and half of the leaves are
+        variables: one child is expected per node, so drafts neither die at once nor run to the
+        limit. With units leaves often do not fit; then a token is the less likely the more nodes it
+        costs beyond the shortest way out.
         """
         weights = np.zeros(NUM_TOKENS)
+        groups = [_ARE_VARIABLES, ~_ARE_VARIABLES] if self.automaton is None else [_ANY]
         for arity in range(3):
             same = mask & (arity == _ALL_ARITIES)
-            for group in (same & _ARE_VARIABLES, same & ~_ARE_VARIABLES):
+            for group in (same & kind for kind in groups):
                 weights[group] = 1.0 / max(1, group.sum())
             weights[same] /= max(1.0, weights[same].sum())
         if self.automaton is not None:
