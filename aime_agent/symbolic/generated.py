@@ -80,7 +80,7 @@ def generate_tasks(
     made: list[PhysicsTask] = []
     for task in _candidates(np.random.default_rng(seed), count * _TRIES):
         print_of = None if task.expression is None else fingerprint(task.expression)
-        if print_of is None or print_of in taken or not _defined(task):
+        if print_of is None or print_of in taken or not (_defined(task) and _writable(task)):
             continue
         taken.add(print_of)
         made.append(_renamed(task, f"generated_{seed}_{len(made)}"))
@@ -169,6 +169,16 @@ def _defined(task: PhysicsTask) -> bool:
     points = np.random.default_rng(3).uniform(0.5, 2.0, (len(task.inputs), 64))
     values = evaluate(law.tokens, points, law.constants)
     return bool(np.isfinite(values).all() and np.abs(values).max() < 1e6 and np.std(values) > 1e-6)
+
+
+def _writable(task: PhysicsTask) -> bool:
+    """Whether the task's own grammar can write its law, so that it can be found at all."""
+    if task.expression is None:
+        return False
+    try:
+        return task.grammar().draft_of(task.expression.tokens).complete
+    except ConfigError:
+        return False
 
 
 def _renamed(task: PhysicsTask, name: str) -> PhysicsTask:

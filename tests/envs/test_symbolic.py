@@ -94,7 +94,7 @@ def test_illegal_actions_end_the_episode_with_nothing(action):
 def test_random_legal_play_always_ends_complete():
     env = gymnasium.make(ID_, suite="laws")
     rng = np.random.default_rng(0)
-    for episode in range(8):
+    for episode in range(5):
         observation, info = env.reset(seed=None if episode else 0)
         terminated = False
         while not terminated:
@@ -121,8 +121,8 @@ def test_rows_depend_on_the_seed_alone():
 
 def test_tasks_are_drawn_and_set():
     env = SymbolicDiscoveryEnv(suite="laws")
-    names = {env.reset(seed=i or None)[1]["task"] for i in (1, *[0] * 30)}
-    assert len(names) > 6
+    names = {env.reset(seed=i or None)[1]["task"] for i in (1, *[0] * 14)}
+    assert len(names) > 4
     assert env.reset(options={"task": "harmonic_oscillator"})[1]["task"].endswith("energy")
     own = replace(find_task("kepler"), name="mine")
     assert env.reset(options={"task": own})[1]["task"] == "mine"

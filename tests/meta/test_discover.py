@@ -69,8 +69,9 @@ def test_watching_may_end_a_search():
     assert outcome.interrupted
 
 
-@pytest.mark.parametrize("method", ["random", "risk-seeking"])
-@pytest.mark.parametrize("name", ["feynman_I.12.1", "kepler_third_law"])
+@pytest.mark.parametrize(
+    ("method", "name"), [("random", "feynman_I.12.1"), ("risk-seeking", "kepler_third_law")]
+)
 def test_easy_laws_are_recovered_with_units(method, name):
     config = DiscoverConfig(method=method, search=SearchConfig(evaluations=2000, batch_size=50))
     found = discover(find_task(name), config)

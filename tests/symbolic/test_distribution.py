@@ -84,13 +84,13 @@ def test_fingerprint_forgets_names_and_factors_only():
 
 
 def test_generated_tasks_are_new_different_and_valid():
-    tasks = generate_tasks(60, seed=3)
+    tasks = generate_tasks(24, seed=3)
     prints = [fingerprint(task.expression) for task in tasks]
     known = {fingerprint(task.expression) for task in TASKS.values()}
-    assert len(set(prints)) == 60
+    assert len(set(prints)) == 24
     assert not known & set(prints)
-    assert sum(task.use_units for task in tasks) > 20
-    for task in tasks[:20]:
+    assert sum(task.use_units for task in tasks) > 8
+    for task in tasks:
         assert task.grammar().draft_of(task.expression.tokens).complete
 
 
