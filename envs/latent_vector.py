@@ -185,7 +185,8 @@ class LatentVectorEnv(VectorEnv[Any, Any, Any]):
         self._belief = carried(after, self.attends)
         rewards = self._rewards(after, luck).double().cpu().numpy()
         goes_on = model.continuation(after).cpu().numpy() if self.config.terminate else 1.0
-        return rewards, np.full(self.num_envs, False) | (goes_on < 0.5), self._doubts(after)
+        doubts = self._doubts(before, action, after)
+        return rewards, np.full(self.num_envs, False) | (goes_on < 0.5), doubts
 
     def _rewards(self, belief: Belief, luck: Tensor) -> Tensor:
         if self.config.reward == "mean":
@@ -193,12 +194,14 @@ class LatentVectorEnv(VectorEnv[Any, Any, Any]):
         head = self.model.reward_head
         return two_hot_quantile(head(belief.features), head.bins, luck)
 
-    def _doubts(self, after: Belief) -> dict[str, np.ndarray]:
+    def _doubts(self, before: Belief, action: Tensor, after: Belief) -> dict[str, np.ndarray]:
         """Named apart: how many futures there are, and how little is known."""
-        if after.log_pi is None:
-            return {}
-        entropy = -(after.log_pi.exp() * after.log_pi.clamp_min(-50)).sum(-1)
-        return {"stochasticity": entropy.float().cpu().numpy()}
+        told = {}
+        if after.log_pi is not None:
+            told["stochasticity"] = -(after.log_pi.exp() * after.log_pi.clamp_min(-50)).sum(-1)
+        if self.model.doubt is not None:
+            told["disagreement"] = self.model.disagreement(before.features, action)
+        return {name: value.float().cpu().numpy() for name, value in told.items()}
 
     def _begin(self, rows: np.ndarray, starts: Belief | None = None) -> None:
         """Begins dreams in some environments, from the bank or from given beliefs."""

@@ -211,8 +211,8 @@ def walk(value: typing.Any, path: str) -> typing.Any:
 def parameters(found: dict[str, Passes]) -> str:
     """Returns the table of trainable parameters by module."""
     counts = {name: by_module(p.model) for name, p in found.items()}
-    modules = next(iter(counts.values()))
-    rows = [[f"`{m}`"] + [f"{c[m]:,}" for c in counts.values()] for m in modules]
+    modules = dict.fromkeys(name for count in counts.values() for name in count)
+    rows = [[f"`{m}`"] + [f"{c.get(m, 0):,}" for c in counts.values()] for m in modules]
     sums = ["all"] + [f"{sum(c.values()):,}" for c in counts.values()]
     return table("Parameters", ["module", *found], [*rows, sums])
 

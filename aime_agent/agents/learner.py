@@ -1,6 +1,7 @@
 """One update of the world model on a batch; `behaviour` learns to act in what it makes."""
 
 from collections.abc import Mapping
+from math import inf
 from typing import cast
 
 import torch
@@ -21,6 +22,9 @@ from aime_agent.world_model.losses import SequenceData
 from aime_agent.world_model.model import AimeWorldModel
 from aime_agent.world_model.state import Belief
 
+DOUBT_RATE = 1e-3
+"""Learning rate of the heads of `disagreement`."""
+
 
 class WorldModelLearner:
     """Fits the world model to replayed windows.
@@ -34,11 +38,13 @@ class WorldModelLearner:
         self.model = model
         self.config = config
         clips = {"slots": config.slot_grad_clip, "model": config.grad_clip}
-        groups = {"slots": model.attention_parameters(), "model": [*model.parameters()]}
+        groups = {"slots": model.attention_parameters(), "model": model.fitted_parameters()}
         if not groups["slots"]:
             del clips["slots"], groups["slots"]
         self.optimizer = make_optimizer(groups, lr=config.learning_rate, clip=clips)
         self.balancer = model.make_balancer()
+        heads = None if model.doubt is None else {"disagreement": model.doubt}
+        self.doubt = None if heads is None else make_optimizer(heads, lr=DOUBT_RATE, clip=inf)
         self.ema = EMA(model, config.ema_decay)
         judges = model.make_discriminators()
         self.adversary = None if judges is None else Adversary(judges, config)
@@ -62,13 +68,26 @@ class WorldModelLearner:
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         spread = torch.stack(torch._foreach_norm(gradients))
         norms = self.optimizer.step(lr_factor(step, schedule))
+        doubt = self._learn_doubt(data, passed.beliefs)
         self.ema.update(self.model)
         metrics = {f"grad_norm/{name}": norm for name, norm in norms.items()}
         metrics["gradient_norms"] = spread
         if adversary is not None:
             seen = films(self.model, data, passed.patches, passed.beliefs.z)
             metrics |= adversary.update(seen, step)
-        return passed.losses, passed.beliefs, metrics | passed.metrics
+        return passed.losses, passed.beliefs, metrics | passed.metrics | doubt
+
+    def _learn_doubt(self, data: SequenceData, beliefs: Belief) -> dict[str, Tensor]:
+        """Teaches the heads of `disagreement` on beliefs that are not moved by it."""
+        heads = self.model.doubt
+        if heads is None or self.doubt is None or data.actions.shape[1] < 2:
+            return {}
+        features, taken = beliefs.features[:, :-1], data.actions[:, :-1]
+        loss = heads.loss(features, taken, beliefs.context[:, 1:], ~data.is_first[:, 1:])
+        self.doubt.zero_grad()
+        loss.backward()
+        self.doubt.step()
+        return {"loss/disagreement": loss.detach()}
 
     def _teacher(self) -> AimeWorldModel | None:
         """The averaged copy, if the model learns from it: only read, never written."""
@@ -104,6 +123,7 @@ class WorldModelLearner:
             optimizer=self.optimizer.state_dict(),
             balancer=self.balancer.state_dict(),
             ema=self.ema.state_dict(),
+            doubt={} if self.doubt is None else self.doubt.state_dict(),
             adversary=adversary,
         )
 
@@ -112,6 +132,8 @@ class WorldModelLearner:
         self.optimizer.load_state_dict(part(state, "optimizer"))
         self.balancer.load_state_dict(part(state, "balancer"))
         self.ema.load_state_dict(part(state, "ema"))
+        if self.doubt is not None:
+            self.doubt.load_state_dict(part(state, "doubt"))
         if self.adversary is not None:
             self.adversary.load_state_dict(part(state, "adversary"))
 

@@ -10,6 +10,7 @@ from aime_agent.configs import override
 from aime_agent.planning.config import PlannerConfig
 from aime_agent.planning.planner import Guides, Planner
 from aime_agent.policies.planner import PlannerPolicy
+from aime_agent.world_model.state import Belief
 
 if TYPE_CHECKING:
     from aime_agent.agents.aime import AimeAgent
@@ -41,7 +42,7 @@ def make_planner(
 
 
 def guides(behaviour: BehaviourLearner) -> Guides:
-    """Actor and critic as a planner asks them."""
+    """Actor, critic and the world model's disagreement as a planner asks them."""
 
     def act(features: Tensor, noise: Tensor) -> Tensor:
         distribution = behaviour.actor(features)
@@ -52,4 +53,7 @@ def guides(behaviour: BehaviourLearner) -> Guides:
             return behaviour.critic.value(features, behaviour.actor(features).mean)
         return behaviour.critic.value(features)  # type: ignore[operator]
 
-    return Guides(act, value)
+    def disagreement(belief: Belief, action: Tensor) -> Tensor:
+        return behaviour.model.disagreement(belief.features, action)
+
+    return Guides(act, value, None if behaviour.model.doubt is None else disagreement)

@@ -30,6 +30,8 @@ class PlanArgs:
     """Share of the sequences that the actor proposes."""
     no_value: bool = False
     """Leave out the critic's value of where a sequence ends."""
+    penalty: float = 0.0
+    """Reward taken off per unit of the world model's disagreement."""
     max_steps: int | None = None
     """Cut episodes after so many actions; None plays to the end."""
     alone: bool = False
@@ -48,4 +50,5 @@ class PlanArgs:
             "iterations": self.iterations,
             "actor_share": self.actor_share,
             "terminal_value": not self.no_value,
+            "penalty": self.penalty,
         }

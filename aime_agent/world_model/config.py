@@ -105,6 +105,9 @@ class WorldModelConfig:
     """Open-loop steps of the consistency loss; 0 turns it off."""
     consistency_every: int = 8
     """Frames between two starts of the consistency loss."""
+    disagreement_heads: int = 0
+    """Bootstrapped heads whose variance says how little is known, see `dynamics.disagreement`; 0 or at
+    least 2. They predict the context: without pillar 1 there are none."""
     token_every: int = 8
     """The tokenizer's decoder and the token predictor learn from every n-th frame."""
     slot_decoder_units: int = 64

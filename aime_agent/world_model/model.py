@@ -23,8 +23,10 @@ from torch import Tensor, nn
 from aime_agent.attention.attention_prior import AttentionPrior
 from aime_agent.attention.slot_decoder import SlotDecoder
 from aime_agent.attention.slot_filter import SlotFilter
+from aime_agent.dynamics.disagreement import Disagreement
 from aime_agent.dynamics.heads import ContinuationHead, RewardHead
 from aime_agent.dynamics.vrnn_core import VRNNCore
+from aime_agent.errors import ConfigError
 from aime_agent.layers.conv import ConvTrunk, zero_last
 from aime_agent.layers.pixel_likelihood import LogisticLikelihood
 from aime_agent.layers.pixel_norm import PixelNorm
@@ -120,6 +122,15 @@ class AimeWorldModel(nn.Module):
         zero_last(self.decoder)
         if c.context != "none":
             zero_last(self.perceiver.tokenizer.decoder)
+        self.doubt = self._build_doubt()
+
+    def _build_doubt(self) -> Disagreement | None:
+        """The heads of `disagreement`; drawn aside, so that other weights do not depend on them."""
+        c = self.config
+        if not c.disagreement_heads or c.context == "none":
+            return None
+        with torch.random.fork_rng(devices=[]):
+            return Disagreement(c.feature_dim, c.action_dim, c.context_dim, c.disagreement_heads)
 
     def _build_ladder(self) -> LatentLadder:
         c = self.config
@@ -235,6 +246,30 @@ class AimeWorldModel(nn.Module):
             features = self.trunk(self.pixels.encoder_input(images[:256]))
             self.perceiver.tokenizer.quantize(features.mid, update_codebook=True)
 
+    def disagreement(
+        self, features: Float[Tensor, "*b F"], action: Float[Tensor, "*b A"]
+    ) -> Float[Tensor, "*b"]:
+        """Returns how little the model knows of what an action leads to.
+
+        Args:
+            features: [h, z] of beliefs.
+            action: Taken there.
+
+        Raises:
+            ConfigError: the model has no heads for it.
+        """
+        if self.doubt is None:
+            raise ConfigError(
+                "disagreement: a world model with disagreement_heads and a context required, found "
+                f"disagreement_heads={self.config.disagreement_heads}, context={self.config.context!r}"
+            )
+        return self.doubt(features, action)
+
+    def fitted_parameters(self) -> list[nn.Parameter]:
+        """All parameters but those of `disagreement`, which learns for itself."""
+        apart = set() if self.doubt is None else set(self.doubt.parameters())
+        return [p for p in self.parameters() if p not in apart]
+
     def attention_parameters(self) -> list[nn.Parameter]:
         """Parameters of pillar 4, whose gradients are clipped on their own."""
         parts = ("slots", "attention_prior", "slot_decoder")
@@ -245,7 +280,7 @@ class AimeWorldModel(nn.Module):
         """Returns what joins the tasks' gradients: RGB, the plain sum, or a rival."""
         c = self.config
         name = c.balancer or ("rgb" if c.use_rgb else "sum")
-        return make_balancer(name, self.parameters, **(c.rgb if name in RGB_FAMILY else {}))
+        return make_balancer(name, self.fitted_parameters, **(c.rgb if name in RGB_FAMILY else {}))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes ``config.json`` and ``model.safetensors``."""

@@ -57,6 +57,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
     "small": {
         "use_rgb": False,
+        "disagreement_heads": 4,
         "consistency_every": 4,
         "weights": {"consistency": 1.0},
         "latent_dim": 32,

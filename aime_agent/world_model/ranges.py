@@ -29,6 +29,7 @@ LEAST: Mapping[str, int] = {
     "units": 1,
     "head_units": 2,
     "consistency_steps": 0,
+    "disagreement_heads": 0,
     "consistency_every": 1,
     "token_every": 1,
     "slot_decoder_units": 1,

@@ -25,14 +25,14 @@ def train(model, steps, batch=2, length=4):
     first = torch.zeros(batch, length, dtype=torch.bool)
     model.begin(frames.flatten(0, 1))
     actions, rewards = torch.rand(batch, length, width), torch.rand(batch, length)
-    before = [p.detach().clone() for p in model.parameters()]
+    before = [p.detach().clone() for p in model.fitted_parameters()]
     adam, balancer = torch.optim.Adam(model.parameters(), 1e-3), model.make_balancer()
     for _ in range(steps):
         adam.zero_grad()
         losses = model.fit(SequenceData(frames, actions, first, rewards, first)).losses
         weights = balancer.backward(losses.per_task())
         adam.step()
-    moved = [(p - b).abs().max() for p, b in zip(model.parameters(), before, strict=True)]
+    moved = [(p - b).abs().max() for p, b in zip(model.fitted_parameters(), before, strict=True)]
     return losses, weights, torch.stack(moved)
 
 
