@@ -11,7 +11,7 @@ pictures) then waits for nobody. Start processes with ``torchrun``; `start` join
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
@@ -21,7 +21,8 @@ from torch import Tensor
 
 from aime_agent.errors import ConfigError
 
-_TOGETHER: ContextVar[bool] = ContextVar("together", default=False)
+_SCOPE = SimpleNamespace(ranks=1, rank=0)
+"""What `together` reaches: a plain object, since torch.compile cannot read a context variable."""
 
 
 class Place(NamedTuple):
@@ -64,21 +65,23 @@ def start(device: str) -> Iterator[Place]:
 @contextmanager
 def together() -> Iterator[None]:
     """Within it all ranks do the same, and the functions below reach across them."""
-    token = _TOGETHER.set(dist.is_available() and dist.is_initialized())
+    before = _SCOPE.ranks, _SCOPE.rank
+    if dist.is_available() and dist.is_initialized():
+        _SCOPE.ranks, _SCOPE.rank = dist.get_world_size(), dist.get_rank()
     try:
         yield
     finally:
-        _TOGETHER.reset(token)
+        _SCOPE.ranks, _SCOPE.rank = before
 
 
 def ranks() -> int:
     """Number of processes that `together` joins here: 1 outside of it."""
-    return dist.get_world_size() if _TOGETHER.get() else 1
+    return int(_SCOPE.ranks)
 
 
 def rank() -> int:
     """This process among them."""
-    return dist.get_rank() if _TOGETHER.get() else 0
+    return int(_SCOPE.rank)
 
 
 def total(x: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:

@@ -44,6 +44,8 @@ class Args:
     """Frames per window."""
     prefill_frames: int = 20_000
     """Frames of random actions before anything is learned."""
+    pretrain_updates: int = 100
+    """Updates on those before the policy acts."""
     replay_gib: float = 100.0
     """Size of the replay on the disk; the oldest episodes go first."""
     checkpoint_every: int = 100_000
@@ -67,6 +69,7 @@ def settings(args: Args, place: distributed.Place) -> dict[str, object]:
             raise SystemExit(f"--{name}: a multiple of {place.ranks} processes, found {value}")
     return {name: value // place.ranks for name, value in each.items()} | {
         "sequence_length": args.sequence_length,
+        "pretrain_updates": args.pretrain_updates,
         "replay_bytes": int(args.replay_gib * 2**30 / place.ranks),
         "seed": args.seed + SEEDS_APART * place.rank,
         "device": f"cuda:{place.local}" if on_gpu else "cpu",
