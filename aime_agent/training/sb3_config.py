@@ -32,8 +32,8 @@ class Sb3Config:
     """Physics control steps to train on, dreamt or real (action repeat counts)."""
     num_envs: int = 0
     """Environments side by side; 0 for 64 dreams with PPO, 16 with SAC, and 1 in reality."""
-    horizon: int = 50
-    """Actions per dream."""
+    horizon: int = 100
+    """Actions per dream; see docs/plug_in.md for what 15, 50 and 100 gave."""
     temperature: float = 1.0
     """Of the dream's mixture prior."""
     start: str = ""
