@@ -11,6 +11,7 @@ from aime_agent.training.bench.tables import all_tables, fill
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = {
+    "world_model": RESULTS / "world_model.json",
     "ablation": RESULTS / "ablation" / "world_model.json",
 }
 
