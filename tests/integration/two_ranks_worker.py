@@ -63,6 +63,8 @@ def world(balancer):
     torch.manual_seed(0)
     model = AimeWorldModel(preset("tiny", image_size=SIDE, action_dim=2, balancer=balancer))
     model.begin(windows().observations.flatten(0, 1)[:16])
+    # So that the first update takes its codes from all processes' vectors.
+    model.perceiver.tokenizer.quantizer.initialised.fill_(False)
     return model.double()
 
 
