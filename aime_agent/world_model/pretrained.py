@@ -33,8 +33,14 @@ def save_pretrained(model: "AimeWorldModel", folder: Path) -> None:
 
 
 def model_hash(model: "AimeWorldModel") -> str:
-    """Returns twelve hex digits that tell this model, settings and weights, from any other."""
-    digest = hashlib.sha256(json.dumps(to_dict(model.config), sort_keys=True).encode())
+    """Returns twelve hex digits that tell this model, settings and weights, from any other.
+
+    Settings at their default are left out, so that a setting which is added later, and off, leaves the
+    hashes of older models as they are.
+    """
+    usual = to_dict(WorldModelConfig())
+    settings = {k: v for k, v in to_dict(model.config).items() if v != usual.get(k)}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, value in sorted(model.state_dict().items()):
         flat = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(name.encode() + flat.numpy().tobytes())

@@ -5,8 +5,9 @@ import pytest
 import torch
 from laws import randomised
 
-from aime_agent.configs import override
+from aime_agent.configs import override, to_dict
 from aime_agent.errors import DataError
+from aime_agent.world_model import pretrained
 from aime_agent.world_model.belief_filter import LIMIT, BeliefFilter
 from aime_agent.world_model.model import AimeWorldModel
 from aime_agent.world_model.presets import preset
@@ -101,3 +102,9 @@ def test_the_hash_tells_weights_and_settings_apart(model):
         next(same.reward_head.parameters()).view(-1)[0] += 1e-3
     assert model_hash(same) != model_hash(model)
     assert model_hash(same) != model_hash(AimeWorldModel(override(model.config, min_std=0.2)))
+
+
+def test_a_new_setting_at_its_default_leaves_the_hash_as_it_is(model, monkeypatch):
+    before = model_hash(model)
+    monkeypatch.setattr(pretrained, "to_dict", lambda config: {**to_dict(config), "new": 0})
+    assert model_hash(model) == before
