@@ -5,10 +5,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from aime_agent.cli import discover
 from aime_agent.cli.bench import BenchArgs, bench
 from aime_agent.cli.bench_dmc100k import BenchCurvesArgs, bench_curves
 from aime_agent.cli.bench_options import BenchObjectsArgs
 from aime_agent.cli.checks import check_no_dataset, check_task, train_settings
+from aime_agent.cli.discover import DiscoverArgs
 from aime_agent.cli.options import (
     Args,
     CollectArgs,
@@ -46,7 +48,7 @@ def run(args: Args, argv: Sequence[str]) -> int:
             code = datasets.run(args, argv)
         case DoctorArgs():
             code = doctor(args)
-        case BenchArgs() | BenchObjectsArgs() | BenchCurvesArgs():
+        case BenchArgs() | BenchObjectsArgs() | BenchCurvesArgs() | DiscoverArgs():
             code = _bench(args)
     return code
 
@@ -172,7 +174,9 @@ def resume_hint(argv: Sequence[str]) -> str:
     return shlex.join(["aime-agent", *words, "--resume"])
 
 
-def _bench(args: BenchArgs | BenchObjectsArgs | BenchCurvesArgs) -> int:
+def _bench(args: BenchArgs | BenchObjectsArgs | BenchCurvesArgs | DiscoverArgs) -> int:
+    if isinstance(args, DiscoverArgs):
+        return discover.run(args)
     if isinstance(args, BenchArgs):
         return bench(args)
     if isinstance(args, BenchCurvesArgs):

@@ -19,6 +19,7 @@ from aime_agent.cli.bench import BenchArgs
 from aime_agent.cli.bench_dmc100k import BenchCurvesArgs
 from aime_agent.cli.bench_options import BenchObjectsArgs
 from aime_agent.cli.choices import ALGORITHMS, FEATURES, PLAYERS, POLICIES, PRESETS, QUALITIES
+from aime_agent.cli.discover import SEARCHERS, DiscoverArgs
 from aime_agent.cli.plan_options import PLANNERS, PlanArgs
 from aime_agent.cli.words import one_line
 from aime_agent.errors import ConfigError, nearest
@@ -233,6 +234,7 @@ Args = (
     | BenchArgs
     | BenchCurvesArgs
     | BenchObjectsArgs
+    | DiscoverArgs
 )
 VERBS: dict[str, type[Args]] = {
     "quickstart": QuickstartArgs,
@@ -247,12 +249,13 @@ VERBS: dict[str, type[Args]] = {
     "bench world-model": BenchArgs,
     "bench objects": BenchObjectsArgs,
     "bench dmc100k": BenchCurvesArgs,
+    "meta discover": DiscoverArgs,
 }
 _CHOICES = {"preset": PRESETS, "render_quality": QUALITIES, "policy": POLICIES, "player": PLAYERS}
 _CHOICES |= {"algo": ALGORITHMS, "features": FEATURES}
-_CHOICES |= {"planner": PLANNERS}
+_CHOICES |= {"planner": PLANNERS, "method": SEARCHERS}
 _OPEN_CHOICES = {("policy", CollectArgs)}
-GROUPS = ("bench",)
+GROUPS = ("bench", "meta")
 """First words of verbs of two words."""
 
 

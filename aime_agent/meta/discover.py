@@ -25,7 +25,7 @@ from aime_agent.symbolic.grammar import Grammar
 from aime_agent.symbolic.samples import Samples
 from aime_agent.symbolic.score import Score, Scorer, nrmse
 from aime_agent.symbolic.tasks import PhysicsTask
-from aime_agent.symbolic.tree import infix
+from aime_agent.symbolic.tree import Expression, infix
 from aime_agent.training.evaluate import versions
 from aime_agent.training.seeding import numpy_rng
 
@@ -107,16 +107,23 @@ def discover(
         samples = task.generate_data(noise=c.noise, rng=numpy_rng(c.seed, "rows"))
     grammar = task.grammar(c.units, c.max_nodes)
     scorer = Scorer(samples, grammar.max_nodes, numpy_rng(c.seed, "fits"))
+    verdicts: dict[Expression, Verdict] = {}
     with Algebra() as algebra:
 
+        def judge(law: Expression) -> Verdict | None:
+            if task.law is not None and law not in verdicts:
+                verdicts[law] = recognise(task, law, algebra)
+            return verdicts.get(law)
+
         def accept(score: Score) -> bool:
-            return task.law is None or recognise(task, score.expression, algebra).equal
+            verdict = judge(score.expression)
+            return verdict is None or verdict.equal
 
         outcome = search(proposer_of(grammar, c), scorer, c.search, accept, watch)
         verdict, simplified = None, None
         if outcome.best is not None:
             law = outcome.best.expression
-            verdict = None if task.law is None else recognise(task, law, algebra)
+            verdict = judge(law)
             simplified = algebra.simplified(law, positive_variables(task), task.names)
     seconds = time.monotonic() - begun
     return Discovery(task, c, outcome, verdict, simplified or "", samples, seconds)

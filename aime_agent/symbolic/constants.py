@@ -24,7 +24,7 @@ _STARTS = 3
 _AFFINE, _TIGHT = 1e-9, 1e-14
 _GOOD, _HOPELESS = 1e-18, 0.25
 """Mean square errors, relative to the target's variance, between which further starts are tried."""
-_ZERO = 1e-13
+_ZERO, _LARGE_TOLERANCE = 1e-13, 1e-11
 _LARGEST_DENOMINATOR, _SMALL_DENOMINATOR = 1000, 24
 
 
@@ -106,8 +106,8 @@ class Exact(NamedTuple):
 def snap(value: float, tolerance: float = 1e-9) -> Exact | None:
     """Returns the simple number that lies within a relative tolerance, None if there is none.
 
-    Tried are fractions with a denominator up to 1000, small fractions times π, 1/π, π², 1/π², and the
-    square roots of small fractions times these.
+    Tried are fractions of a small denominator, these times π, 1/π, π², 1/π², square roots of these, and
+    last, since there are many, fractions with a denominator up to 1000 within 10⁻¹¹.
 
     >>> snap(0.5), snap(39.47841760435743).pi_power, snap(2.34567891234)
     (Exact(numerator=1, denominator=2, pi_power=0, root=False), 2, None)
@@ -116,17 +116,24 @@ def snap(value: float, tolerance: float = 1e-9) -> Exact | None:
         return None
     if abs(value) < _ZERO:
         return Exact(0, 1)
-    tries = [Exact(*_fraction(value, _LARGEST_DENOMINATOR))]
-    tries += [
+    tries = [
         Exact(*_fraction(value / math.pi**power, _SMALL_DENOMINATOR), power)
-        for power in (1, -1, 2, -2)
+        for power in (0, 1, -1, 2, -2)
     ]
     square = math.copysign(value * value, value)
     tries += [
         Exact(*_fraction(square / math.pi**power, _SMALL_DENOMINATOR), power, root=True)
         for power in (0, 1, -1)
     ]
-    return next((t for t in tries if abs(t.value - value) <= tolerance * abs(value)), None)
+    near = next((t for t in tries if _within(t, value, tolerance)), None)
+    if near is not None:
+        return near
+    large = Exact(*_fraction(value, _LARGEST_DENOMINATOR))
+    return large if _within(large, value, _LARGE_TOLERANCE) else None
+
+
+def _within(exact: Exact, value: float, tolerance: float) -> bool:
+    return abs(exact.value - value) <= tolerance * abs(value)
 
 
 def _fraction(value: float, largest: int) -> tuple[int, int]:

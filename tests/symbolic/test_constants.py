@@ -73,12 +73,19 @@ def test_simple_numbers_are_recognised(exact):
     assert snap(exact.value * (1 + 1e-12)) == exact
 
 
+def test_small_numbers_come_before_large_fractions():
+    """10975/278 lies within 10⁻⁸ of 4π²."""
+    assert abs(10975 / 278 / (4 * math.pi**2) - 1) < 1e-8
+    assert snap(4 * math.pi**2 * (1 + 1e-10), 1e-8) == Exact(4, 1, 2)
+    assert snap(10975 / 278 * (1 + 1e-10), 1e-9) is None
+
+
 def test_values_by_hand():
     assert Exact(1, 2, -1, root=True).value == pytest.approx(1 / math.sqrt(2 * math.pi))
     assert Exact(-4, 1, 2).value == pytest.approx(-4 * math.pi**2)
 
 
 def test_most_numbers_are_not_simple():
-    values = np.random.default_rng(0).uniform(0.1, 10, 2000)
+    values = np.random.default_rng(0).uniform(0.1, 10, 2000).tolist()
     assert sum(snap(v) is not None for v in values) <= 10
     assert snap(float("nan")) is None
