@@ -85,7 +85,7 @@ def search(
             law = score.expression.tokens
             calls += score.calls if law not in seen else 0
             seen.add(law)
-            if best is None or score.reward > best.reward:
+            if solved is None and (best is None or score.reward > best.reward):
                 best = score
                 curve.append((done + offset + 1, score.reward))
             if solved is None and score.nrmse < SUCCESS and law not in asked:

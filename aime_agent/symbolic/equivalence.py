@@ -19,15 +19,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aime_agent.errors import ConfigError
+from aime_agent.errors import AimeError, ConfigError
 from aime_agent.symbolic.evaluate import evaluate
 from aime_agent.symbolic.tasks import PhysicsTask
 from aime_agent.symbolic.tree import Expression
 
-TIME_LIMIT = 10.0
+TIME_LIMIT, START_LIMIT = 30.0, 120.0
+"""Seconds of the clock for a question, and for SymPy to be imported, on a busy machine."""
 CONSTANT_TOLERANCE = 1e-6
 WORKER = ("-m", "aime_agent.symbolic.sympy_worker")
 _POINTS, _CHECKED = 6, 64
+
+
+class AlgebraError(AimeError, RuntimeError):
+    """The process that does algebra cannot be started."""
 
 
 class How(Enum):
@@ -118,7 +123,7 @@ class Algebra:
         """Sends a question and waits for its answer; None if there is none in time."""
         worker = self._worker()
         if worker.stdin is None or worker.stdout is None:
-            raise ConfigError("the process for algebra has no pipes")
+            raise AlgebraError("the process for algebra has no pipes")
         worker.stdin.write(json.dumps(question).encode() + b"\n")
         worker.stdin.flush()
         if not _ready(worker.stdout.fileno(), self._limit):
@@ -140,6 +145,10 @@ class Algebra:
                 env=os.environ | {"PYTHONPATH": paths},
             )
             self._running.append(worker)
+            if worker.stdout is None or not _ready(worker.stdout.fileno(), START_LIMIT):
+                self.close()
+                raise AlgebraError(f"the process for algebra did not start in {START_LIMIT:g} s")
+            worker.stdout.readline()
         return self._running[0]
 
 

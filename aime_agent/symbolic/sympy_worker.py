@@ -7,6 +7,7 @@ nothing inside SymPy can be told to stop.
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import sympy
@@ -60,8 +61,8 @@ def replies(lines: Iterable[str]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Answers until its input ends."""
-    for reply in replies(sys.stdin):
+    """Says that it is ready, then answers until its input ends."""
+    for reply in chain(["ready"], replies(sys.stdin)):
         sys.stdout.write(reply + "\n")
         sys.stdout.flush()
 

@@ -14,6 +14,7 @@ from aime_agent.symbolic.score import Scorer
 from aime_agent.symbolic.vocabulary import ID
 
 ROWS = Samples(np.array([[1.0, 2.0, 3.0]]), np.array([2.0, 4.0, 6.0]))
+LONGER = (ID["sub"], *(ID["add"], ID["x0"], ID["x0"]), *(ID["sub"], ID["x0"], ID["x0"]))
 BAD, GOOD = (ID["x0"],), (ID["add"], ID["x0"], ID["x0"])
 
 
@@ -44,6 +45,12 @@ def test_a_search_ends_where_the_law_is_found():
     assert outcome.best.expression.tokens == GOOD
     assert [evaluations for evaluations, _ in outcome.curve] == [1, 4]
     assert proposer.taught == [2, 2]
+
+
+def test_the_accepted_law_is_kept_though_a_later_one_of_its_batch_is_worth_more():
+    outcome, _ = run([[LONGER, GOOD]])
+    assert outcome.best.expression.tokens == LONGER
+    assert outcome.solved_at == 1
 
 
 def test_a_search_ends_where_the_count_is_used_up():

@@ -8,7 +8,7 @@ import pytest
 from aime_agent.errors import ConfigError
 from aime_agent.symbolic import sympy_worker
 from aime_agent.symbolic.catalogue import TASKS, find_task
-from aime_agent.symbolic.equivalence import Algebra, How, recognise
+from aime_agent.symbolic.equivalence import Algebra, AlgebraError, How, recognise
 from aime_agent.symbolic.parse import parse
 from aime_agent.symbolic.score import Scorer
 from aime_agent.symbolic.tasks import Variable, task_from_data
@@ -91,13 +91,20 @@ def test_names_that_sympy_captures_are_harmless(algebra):
 
 def test_algebra_that_hangs_is_ended_and_the_next_question_answered(monkeypatch):
     laws = [Expression((0,)), Expression((0,))]
-    hanging = ["-c", "import sys, time; [time.sleep(60) for _ in sys.stdin]"]
+    hanging = ["-c", "import sys, time; print(0, flush=True); [time.sleep(60) for _ in sys.stdin]"]
     with Algebra(time_limit=0.5) as short:
         with monkeypatch.context() as patch:
             patch.setattr("aime_agent.symbolic.equivalence.WORKER", hanging)
             assert short.equal(*laws, [True]).how is How.UNDECIDED
         monkeypatch.setattr(short, "_limit", 60.0)
         assert short.equal(*laws, [True]) == (True, How.ALGEBRA)
+
+
+def test_a_process_that_does_not_start_is_an_error(monkeypatch):
+    monkeypatch.setattr("aime_agent.symbolic.equivalence.WORKER", ["-c", "input()"])
+    monkeypatch.setattr("aime_agent.symbolic.equivalence.START_LIMIT", 0.5)
+    with Algebra() as silent, pytest.raises(AlgebraError, match=r"did not start in 0\.5 s"):
+        silent.simplified(Expression((0,)), [True])
 
 
 def test_trouble_is_an_answer():
