@@ -19,11 +19,13 @@ from aime_agent.cli.options import (
     ExportArgs,
     ImportArgs,
     QuickstartArgs,
+    RecordAllArgs,
     RecordArgs,
     TrainArgs,
 )
 from aime_agent.cli.plan import plan
 from aime_agent.cli.plan_options import PlanArgs
+from aime_agent.cli.record import record
 from aime_agent.cli.runs import load, run_home
 from aime_agent.cli.words import given
 from aime_agent.errors import ConfigError
@@ -40,7 +42,7 @@ def run(args: Args, argv: Sequence[str]) -> int:
             code = evaluate(args)
         case PlanArgs():
             code = plan(args)
-        case RecordArgs():
+        case RecordArgs() | RecordAllArgs():
             code = record(args)
         case CollectArgs() | ExportArgs() | ImportArgs():
             from aime_agent.cli import datasets
@@ -107,28 +109,6 @@ def evaluate(args: EvalArgs) -> int:
         print(f"episode {k:<3} return {score:8.2f}   {length} actions")
     print(_summary(result, args, c))
     print(f"written to {out}")
-    return 0
-
-
-def record(args: RecordArgs) -> int:
-    """Films an agent and, if asked, saves a contact sheet."""
-    home = run_home(args.run)
-    out = Path(args.out or home / "videos" / f"episode-s{args.seed}.mp4")
-    from aime_agent.training import video
-
-    config = video.RecordConfig(
-        episodes=args.episodes,
-        steps=args.steps,
-        mark=args.mark,
-        scale=args.scale,
-        seed=args.seed,
-        first_step=args.first_step,
-    )
-    sheet = None if args.sheet is None else Path(args.sheet)
-    video.check_files(out, sheet)
-    agent = load(args.run, args.device, sb3=True)
-    video.record(agent, out, config, sheet=sheet)
-    print(f"written to {out}" + ("" if sheet is None else f" and {sheet}"))
     return 0
 
 

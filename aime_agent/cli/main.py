@@ -42,8 +42,9 @@ def _run(words: Sequence[str]) -> int:
     args = options.read(words)
     try:
         return commands.run(args, words)
-    except KeyboardInterrupt:
-        hint = ""
+    except KeyboardInterrupt as stop:
+        films = isinstance(args, options.RecordArgs | options.RecordAllArgs)
+        hint = f": {stop}" if films and str(stop) else ""
         if isinstance(args, options.TrainArgs | options.CollectArgs):
             hint = f"; go on with: {commands.resume_hint(words)}"
         print(f"aime-agent: interrupted{hint}", file=sys.stderr)

@@ -21,6 +21,7 @@ from aime_agent.cli.bench_options import BenchObjectsArgs
 from aime_agent.cli.choices import ALGORITHMS, FEATURES, PLAYERS, POLICIES, PRESETS, QUALITIES
 from aime_agent.cli.discover import SEARCHERS, DiscoverArgs
 from aime_agent.cli.plan_options import PLANNERS, PlanArgs
+from aime_agent.cli.record_options import LAYOUTS, RecordAllArgs, RecordArgs
 from aime_agent.cli.words import one_line
 from aime_agent.errors import ConfigError, nearest
 
@@ -97,32 +98,6 @@ class EvalArgs:
     """Cut episodes after so many actions; None plays to the end."""
     out: Annotated[str | None, arg(metavar="FILE.json")] = None
     """Where to write the scores; None for RUN/evaluations/POLICY-sSEED.json."""
-    device: str = "cpu"
-    """Where the model runs: cpu, cuda or cuda:N."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordArgs:
-    """Film a run: what is real, reconstructed, dreamed, attended, and cut into slots."""
-
-    run: _Run
-    """Run folder or checkpoint."""
-    out: Annotated[str | None, arg(metavar="FILE.mp4")] = None
-    """The film; None for RUN/videos/episode-sSEED.mp4."""
-    episodes: int = 1
-    """Episodes, one after the other."""
-    steps: int = 200
-    """Actions shown per episode, 3 to 200."""
-    first_step: int = 0
-    """Action of the episode at which the film starts."""
-    mark: int | None = None
-    """Step of the film from which the dream panel sees no frame; None for a quarter in."""
-    scale: int = 5
-    """Panel pixels per image pixel, 1 to 16."""
-    seed: int = 0
-    """Chooses the episodes."""
-    sheet: Annotated[str | None, arg(metavar="FILE.png")] = None
-    """Also save a contact sheet of the first episode."""
     device: str = "cpu"
     """Where the model runs: cpu, cuda or cuda:N."""
 
@@ -226,6 +201,7 @@ Args = (
     | EvalArgs
     | PlanArgs
     | RecordArgs
+    | RecordAllArgs
     | CollectArgs
     | ExportArgs
     | ImportArgs
@@ -242,6 +218,7 @@ VERBS: dict[str, type[Args]] = {
     "eval": EvalArgs,
     "plan": PlanArgs,
     "record": RecordArgs,
+    "record-all": RecordAllArgs,
     "collect": CollectArgs,
     "export": ExportArgs,
     "import": ImportArgs,
@@ -253,8 +230,8 @@ VERBS: dict[str, type[Args]] = {
 }
 _CHOICES = {"preset": PRESETS, "render_quality": QUALITIES, "policy": POLICIES, "player": PLAYERS}
 _CHOICES |= {"algo": ALGORITHMS, "features": FEATURES}
-_CHOICES |= {"planner": PLANNERS, "method": SEARCHERS}
-_OPEN_CHOICES = {("policy", CollectArgs)}
+_CHOICES |= {"planner": PLANNERS, "method": SEARCHERS, "layout": LAYOUTS}
+_OPEN_CHOICES = {("policy", CollectArgs), ("policy", RecordArgs)}
 GROUPS = ("bench", "meta")
 """First words of verbs of two words."""
 
@@ -285,7 +262,7 @@ def read(argv: Sequence[str]) -> Args:
     sys.stderr.write(refusal.getvalue())
     for name, known in _CHOICES.items():
         value = getattr(args, name, known[0])
-        if value not in known and (name, type(args)) not in _OPEN_CHOICES:
+        if value not in (None, *known) and (name, type(args)) not in _OPEN_CHOICES:
             raise ConfigError(
                 f"--{name.replace('_', '-')}: unknown {value!r}. {nearest(value, known)}"
             )

@@ -1,91 +1,34 @@
-"""Pictures of what a model saw, believed and dreamed: arrays in, one RGB frame out.
+"""Panels of films: arrays in, pictures out; nothing here knows a model or an environment.
 
-A frame of the video is a 2 × 3 grid of panels P pixels wide:
-
-    real        reconstruction   dream
-    attention   slots            rewards and legends
-
-Everything here is pure: `compose_frame` reads a `Recording` and draws one time step of it. Colours
-are Okabe and Ito's (2008), which people with colour-blindness can tell apart.
+Every layout is a grid of 3 × 2 square cells P pixels wide with a title each, a caption above and,
+where there is one, a time line below (`Grid`). Colours are Okabe and Ito's (2008), which people with
+colour-blindness can tell apart.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from aime_agent.attention import visualize
 from aime_agent.attention.visualize import PALETTE as SLOT_COLOURS
 
 PALETTE = tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in SLOT_COLOURS)
-BACKGROUND, INK, FAINT = (22, 24, 29), (236, 238, 242), (140, 146, 156)
+BACKGROUND, INK, FAINT = (22, 24, 29), (236, 238, 242), (156, 162, 172)
+EMPTY = (36, 39, 46)
 REAL, PREDICTED, DREAMED = INK, (86, 180, 233), (255, 107, 61)
-_COLUMNS = (0, 27, 41, 60, 81, 100)
 _HEAT = np.array(
     [(0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164)],
     np.float64,
 )
 
 Picture = UInt8[np.ndarray, "H W 3"]
-
-
-class Recording(NamedTuple):
-    """A stretch of one episode with what the model made of it; T steps, the dream starts at M."""
-
-    task: str
-    first_step: int
-    """Agent step of row 0 inside its episode."""
-    mark: int
-    """M: rows before it were shown to the dreaming model, rows from it on were not."""
-    observations: UInt8[np.ndarray, "T H W 3"]
-    reconstructions: UInt8[np.ndarray, "T H W 3"]
-    dream: UInt8[np.ndarray, "D H W 3"]
-    """Open-loop prediction of rows M..T-1 (D = T - M), from frames before M and the actions."""
-    attention: Float[np.ndarray, "T R R"]
-    slot_maps: Float[np.ndarray, "T S R R"]
-    """Each slot's map, with mass one over space."""
-    slot_centers: Float[np.ndarray, "T S 2"]
-    """(x, y) in [-1, 1], from the centre of the first cell to that of the last."""
-    slot_mass: Float[np.ndarray, "T S"]
-    rewards: Float[np.ndarray, " T"]
-    predicted_rewards: Float[np.ndarray, " T"]
-    dreamed_rewards: Float[np.ndarray, " D"]
-
-
-def compose_frame(recording: Recording, t: int, scale: int = 5) -> Picture:
-    """Draws row ``t``: six labelled panels, a caption and a time line.
-
-    Args:
-        recording: What `aime_agent.training.video.observe` returned.
-        t: Row, from 0.
-        scale: Panel pixels per image pixel (4 to 8 is readable); sides become multiples of 16.
-    """
-    r, grid = recording, Grid.of(recording, scale)
-    canvas = Image.new("RGB", (grid.width, grid.height), BACKGROUND)
-    draw = ImageDraw.Draw(canvas)
-    _caption(draw, r, t, grid)
-    dreaming = t >= r.mark
-    dream_title = f"dream, {t - r.mark + 1} steps unseen" if dreaming else "dream"
-    pictures = [
-        ("real", picture_panel(r.observations[t], grid.panel)),
-        ("reconstruction", picture_panel(r.reconstructions[t], grid.panel)),
-        (dream_title, _dream_panel(r, t, grid)),
-        ("attention", attention_panel(r, t, grid.panel)),
-        ("slots", slots_panel(r, t, grid.panel)),
-        ("reward", _legend_panel(r, t, grid)),
-    ]
-    for i, (title, picture) in enumerate(pictures):
-        x, y = grid.corner(i)
-        marked = i == 2 and dreaming
-        fit_text(draw, (x, y - grid.label), title, grid, DREAMED if marked else INK)
-        canvas.paste(picture, (x, y))
-        if marked:
-            edge = max(2, grid.gap // 4)
-            box = (x - edge, y - edge, x + grid.panel + edge - 1, y + grid.panel + edge - 1)
-            draw.rectangle(box, outline=DREAMED, width=edge)
-    _timeline(draw, r, t, grid)
-    return np.asarray(canvas)
+Colour = tuple[int, int, int]
 
 
 class Grid(NamedTuple):
@@ -98,9 +41,9 @@ class Grid(NamedTuple):
     height: int
 
     @classmethod
-    def of(cls, recording: Recording, scale: int) -> "Grid":
+    def of(cls, image_side: int, scale: int) -> "Grid":
         """Returns the layout for square panels of ``scale`` times the image's longer side."""
-        panel = scale * max(recording.observations.shape[1:3])
+        panel = scale * image_side
         gap, label = panel // 18, max(16, panel // 10)
         width = 3 * panel + 4 * gap
         height = 2 * (panel + label + gap) + 3 * label
@@ -116,49 +59,158 @@ class Grid(NamedTuple):
             top + row * (self.panel + self.label + self.gap),
         )
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """Left and right edge of what the panels cover."""
+        return self.corner(0)[0], self.corner(2)[0] + self.panel
+
+    @property
+    def bar(self) -> tuple[int, int]:
+        """Top and bottom of the time line."""
+        top = self.corner(3)[1] + self.panel + self.gap * 2 // 3
+        return top, top + self.label
+
+
+class Canvas(NamedTuple):
+    """A frame in the making."""
+
+    image: Image.Image
+    draw: ImageDraw.ImageDraw
+    grid: Grid
+
+    @classmethod
+    def blank(cls, image_side: int, scale: int) -> "Canvas":
+        """Returns an empty frame for images of this side."""
+        grid = Grid.of(image_side, scale)
+        image = Image.new("RGB", (grid.width, grid.height), BACKGROUND)
+        return cls(image, ImageDraw.Draw(image), grid)
+
+    def place(
+        self, i: int, title: str, picture: Image.Image, colour: Colour = INK, frame: bool = False
+    ) -> None:
+        """Pastes a picture into cell ``i`` under its title, framed in the title's colour if wanted."""
+        x, y = self.grid.corner(i)
+        fit_text(self.draw, (x, y - self.grid.label), title, self.grid, colour)
+        self.image.paste(picture, (x, y))
+        if frame:
+            edge, side = max(2, self.grid.gap // 4), self.grid.panel
+            box = (x - edge, y - edge, x + side + edge - 1, y + side + edge - 1)
+            self.draw.rectangle(box, outline=colour, width=edge)
+
+    def caption(self, entries: Sequence[tuple[str, str, Colour]]) -> None:
+        """Writes entries side by side in fixed columns, so that nothing jumps between frames.
+
+        Args:
+            entries: Text, the widest text that this entry will ever be, and colour.
+        """
+        left, right = self.grid.span
+        size = self.grid.label * 4 // 5
+
+        def widths(size: int) -> list[float]:
+            return [self.draw.textlength(widest, font(size)) for _, widest, _ in entries]
+
+        while size > 8 and sum(widths(size)) + (len(entries) - 1) * size > right - left:
+            size -= 1
+        spare = right - left - sum(widths(size))
+        x = float(left)
+        for (text, _, colour), width in zip(entries, widths(size), strict=True):
+            at = (x, self.grid.label * 3 // 4)
+            self.draw.text(at, text, colour, font(size), anchor="lm")
+            x += width + spare / max(1, len(entries) - 1)
+
+    def pixels(self) -> Picture:
+        """Returns the frame."""
+        return np.asarray(self.image)
+
 
 def picture_panel(image: Picture, side: int) -> Image.Image:
     """Enlarges a picture without smoothing: its pixels are what the model sees."""
     return Image.fromarray(image).resize((side, side), Image.Resampling.NEAREST)
 
 
-def attention_panel(recording: Recording, t: int, side: int) -> Image.Image:
-    """Lays the attention map over the darkened grey frame, on one scale for the whole recording."""
-    strength = np.clip(recording.attention[t] / attention_top(recording), 0, 1)
+def words_panel(text: str, side: int, size: int) -> Image.Image:
+    """Returns an empty panel with words in its middle."""
+    image = Image.new("RGB", (side, side), EMPTY)
+    at, middle = (side // 2, side // 2), {"anchor": "mm", "align": "center"}
+    ImageDraw.Draw(image).text(at, text, FAINT, font(size), **middle)
+    return image
+
+
+def attention_panel(
+    image: Picture, attention: Float[np.ndarray, "R R"], top: float, side: int
+) -> Image.Image:
+    """Lays an attention map over the darkened grey frame; ``top`` is the scale's hot end."""
+    strength = np.clip(attention / top, 0, 1)
     smooth = _upsample(strength, side)[..., None]
-    grey = _grey(recording.observations[t], side)
-    colour = heat(smooth[..., 0])
     share = 0.15 + 0.75 * np.sqrt(smooth)
-    return _image((1 - share) * 0.7 * grey + share * colour)
+    return _image((1 - share) * 0.7 * _grey(image, side) + share * heat(smooth[..., 0]))
 
 
-def attention_top(recording: Recording) -> float:
+def attention_top(attention: Float[np.ndarray, "T R R"]) -> float:
     """Returns the map value at the hot end of the colour scale: the 99.8th percentile.
 
     It is at least three times the average, so that even attention does not look hot.
     """
-    even = 1.0 / recording.attention.shape[-1] ** 2
-    return max(float(np.quantile(recording.attention, 0.998)), 3 * even)
+    even = 1.0 / attention.shape[-1] ** 2
+    return max(float(np.quantile(attention, 0.998)), 3 * even)
 
 
-def slots_panel(recording: Recording, t: int, side: int) -> Image.Image:
+def slots_panel(
+    image: Picture,
+    maps: Float[np.ndarray, "S R R"],
+    mass: Float[np.ndarray, " S"],
+    centers: Float[np.ndarray, "S 2"],
+    side: int,
+) -> Image.Image:
     """Colours each place by the slots that claim it, and numbers the slots' centres."""
-    shares = slot_shares(recording.slot_maps[t], recording.slot_mass[t])
+    shares = slot_shares(maps, mass)
     colours = np.array([colour_of(s) for s in range(len(shares))], np.float64)
     mix = sum(
         _upsample(share, side)[..., None] * colour
         for share, colour in zip(shares, colours, strict=True)
     )
-    grey = _grey(recording.observations[t], side)
-    image = _image(0.45 * grey + 0.55 * mix)
-    draw = ImageDraw.Draw(image)
-    cells, radius = recording.slot_maps.shape[-1], side // 24
-    for s, (x, y) in enumerate(recording.slot_centers[t]):
-        cx, cy = (((c + 1) / 2 * (cells - 1) + 0.5) / cells * side for c in (x, y))
+    panel = _image(0.45 * _grey(image, side) + 0.55 * mix)
+    _number_centers(panel, centers, mass, maps.shape[-1])
+    return panel
+
+
+def contours_panel(
+    image: Picture,
+    maps: Float[np.ndarray, "S R R"],
+    mass: Float[np.ndarray, " S"],
+    centers: Float[np.ndarray, "S 2"],
+    side: int,
+) -> Image.Image:
+    """Draws the borders between slots over the frame, each side in its slot's colour, and centres."""
+    shares = torch.from_numpy(slot_shares(maps, mass))[None]
+    labels = visualize.dominant_slot(shares, side, side)
+    edge = visualize.contours(labels)[:, None].float()
+    reach = max(1, side // 120)
+    near = F.max_pool2d(edge, 2 * reach + 1, 1, reach)[0, 0].bool().numpy()
+    halo = F.max_pool2d(edge, 4 * reach + 1, 1, 2 * reach)[0, 0].bool().numpy()
+    picture = np.array(picture_panel(image, side))
+    picture[halo] = picture[halo] // 3
+    palette = np.array([colour_of(s) for s in range(len(maps))], np.uint8)
+    picture[near] = palette[labels[0].numpy()[near]]
+    panel = Image.fromarray(picture)
+    _number_centers(panel, centers, mass, maps.shape[-1])
+    return panel
+
+
+def _number_centers(
+    panel: Image.Image,
+    centers: Float[np.ndarray, "S 2"],
+    mass: Float[np.ndarray, " S"],
+    cells: int,
+) -> None:
+    """Draws a numbered disc at each centre, the slot with the largest share on top."""
+    draw, side = ImageDraw.Draw(panel), panel.width
+    radius = side // 24
+    for s in map(int, np.argsort(mass, kind="stable")):
+        cx, cy = (((c + 1) / 2 * (cells - 1) + 0.5) / cells * side for c in centers[s])
         box = (cx - radius, cy - radius, cx + radius, cy + radius)
         draw.ellipse(box, fill=colour_of(s), outline=(255, 255, 255), width=max(2, side // 150))
         draw.text((cx, cy), str(s + 1), (0, 0, 0), font(radius * 3 // 2), anchor="mm")
-    return image
 
 
 def slot_shares(
@@ -175,7 +227,7 @@ def heat(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape 3"]:
     return np.stack([np.interp(values, stops, _HEAT[:, c]) for c in range(3)], -1)
 
 
-def colour_of(slot: int) -> tuple[int, int, int]:
+def colour_of(slot: int) -> Colour:
     """Returns the colour of a slot; colours repeat after eight."""
     return PALETTE[slot % len(PALETTE)]
 
@@ -187,11 +239,7 @@ def font(size: int) -> Any:
 
 
 def fit_text(
-    draw: ImageDraw.ImageDraw,
-    at: tuple[int, int],
-    text: str,
-    grid: Grid,
-    colour: tuple[int, int, int] = INK,
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, grid: Grid, colour: Colour = INK
 ) -> None:
     """Writes one line over a panel, smaller if it would be wider than the panel."""
     size = grid.label * 3 // 4
@@ -200,123 +248,7 @@ def fit_text(
     draw.text((at[0], at[1] + grid.label // 2), text, colour, font(size), anchor="lm")
 
 
-def _caption(draw: ImageDraw.ImageDraw, r: Recording, t: int, grid: Grid) -> None:
-    """Writes task, step and rewards into fixed columns, so that nothing jumps between frames."""
-    dreamed = _number(r.dreamed_rewards[t - r.mark]) if t >= r.mark else "-"
-    entries = [
-        (f"{r.task}", FAINT),
-        (f"step {r.first_step + t}", INK),
-        (f"reward {_number(r.rewards[t])}", REAL),
-        (f"predicted {_number(r.predicted_rewards[t])}", PREDICTED),
-        (f"dreamed {dreamed}", DREAMED),
-    ]
-    left, right = grid.corner(0)[0], grid.corner(2)[0] + grid.panel
-    edges = [left + (right - left) * share // 100 for share in _COLUMNS]
-    size = grid.label * 4 // 5
-    widest = (r.task, "step 0000", "reward -00.00", "predicted -00.00", "dreamed -00.00")
-    for text, start, end in zip(widest, edges, edges[1:], strict=False):
-        while size > 8 and draw.textlength(text, font(size)) > 0.97 * (end - start):
-            size -= 1
-    for (text, colour), start in zip(entries, edges, strict=False):
-        draw.text((start, grid.label * 3 // 4), text, colour, font(size), anchor="lm")
-
-
-def _dream_panel(r: Recording, t: int, grid: Grid) -> Image.Image:
-    """Shows the open-loop prediction; before the mark, a count-down."""
-    if t >= r.mark:
-        return picture_panel(r.dream[t - r.mark], grid.panel)
-    image = Image.new("RGB", (grid.panel, grid.panel), (36, 39, 46))
-    text = f"watching\ndream starts in {r.mark - t}"
-    centre, middle = (grid.panel // 2, grid.panel // 2), {"anchor": "mm", "align": "center"}
-    ImageDraw.Draw(image).text(centre, text, FAINT, font(grid.label * 3 // 4), **middle)
-    return image
-
-
-def _legend_panel(r: Recording, t: int, grid: Grid) -> Image.Image:
-    """Draws the reward curves up to now, the scale of the heat map and the slots' colours."""
-    side, size = grid.panel, grid.label * 5 // 8
-    image = Image.new("RGB", (side, side), BACKGROUND)
-    draw = ImageDraw.Draw(image)
-    _reward_plot(draw, r, t, (side, side * 2 // 5), size)
-    top, thick = side * 12 // 25, max(6, side // 28)
-    draw.text((0, top), "attention, times the average", INK, font(size), anchor="lm")
-    for x, colour in enumerate(heat(np.linspace(0, 1, side))):
-        draw.line((x, top + size, x, top + size + thick), tuple(int(c) for c in colour))
-    below = top + size * 7 // 4 + thick
-    hottest = attention_top(r) * r.attention.shape[-1] ** 2
-    for share, anchor in ((0.0, "lm"), (0.5, "mm"), (1.0, "rm")):
-        text = f"{share * hottest:.3g}"
-        draw.text((int(share * (side - 1)), below), text, FAINT, font(size * 4 // 5), anchor=anchor)
-    _slot_legend(draw, r, t, (below + size, side), size)
-    return image
-
-
-def _slot_legend(
-    draw: ImageDraw.ImageDraw, r: Recording, t: int, box: tuple[int, int], size: int
-) -> None:
-    """Lists slots with colour, number and the share of the picture each claims."""
-    top, side = box
-    shares = r.slot_mass[t] / max(float(r.slot_mass[t].sum()), 1e-12)
-    draw.text((0, top + size // 2), "slots, share of the picture", INK, font(size), anchor="lm")
-    chip = size * 3 // 4
-    for s, share in enumerate(shares):
-        row, column = divmod(s, 4)
-        x, y = column * side // 4, top + size * 2 + row * size * 5 // 4
-        draw.rectangle((x, y - chip // 2, x + chip, y + chip // 2), colour_of(s))
-        text = f"{s + 1}: {share:.0%}"
-        draw.text((x + chip * 4 // 3, y), text, INK, font(size * 3 // 4), anchor="lm")
-
-
-def _reward_plot(
-    draw: ImageDraw.ImageDraw, r: Recording, t: int, box: tuple[int, int], size: int
-) -> None:
-    """Plots rewards up to row ``t``; the axis spans the whole recording."""
-    width, height = box
-    series = (r.rewards, r.predicted_rewards, r.dreamed_rewards)
-    low = min(0.0, *(float(x.min()) for x in series))
-    high = max(0.1, *(float(x.max()) for x in series))
-    left, last = size * 5 // 2, max(1, len(r.rewards) - 1)
-
-    def at(row: int, value: float) -> tuple[float, float]:
-        share = (value - low) / (high - low)
-        return left + row / last * (width - left - 4), height * (0.96 - 0.8 * share)
-
-    draw.line([at(0, low), at(last, low)], FAINT)
-    draw.line([at(0, low), at(0, high)], FAINT)
-    draw.line([at(r.mark, low), at(r.mark, high)], DREAMED)
-    for value in (low, high):
-        draw.text((left - 6, at(0, value)[1]), _number(value), FAINT, font(size * 4 // 5), "rm")
-    curves = (
-        (r.rewards[: t + 1], 0, REAL, width // 80),
-        (r.predicted_rewards[: t + 1], 0, PREDICTED, width // 160),
-        (r.dreamed_rewards[: max(0, t + 1 - r.mark)], r.mark, DREAMED, width // 160),
-    )
-    for values, first, colour, thick in curves:
-        points = [at(first + i, float(v)) for i, v in enumerate(values)]
-        if len(points) > 1:
-            draw.line(points, colour, width=max(1, thick), joint="curve")
-
-
-def _timeline(draw: ImageDraw.ImageDraw, r: Recording, t: int, grid: Grid) -> None:
-    """Draws the time line: what was watched, what is dreamed, where we are."""
-    left, right = grid.corner(0)[0], grid.corner(2)[0] + grid.panel
-    top = grid.corner(3)[1] + grid.panel + grid.gap * 2 // 3
-    bottom = top + grid.label
-    length = len(r.rewards)
-    mark, now = (left + (right - left) * k // length for k in (r.mark, t + 1))
-    draw.rectangle((left, top, mark, bottom), (52, 56, 66))
-    draw.rectangle((mark, top, right, bottom), (92, 44, 30))
-    draw.rectangle((left, bottom - grid.label // 6, min(now, mark), bottom), PREDICTED)
-    if now > mark:
-        draw.rectangle((mark, bottom - grid.label // 6, now, bottom), DREAMED)
-    size, middle = grid.label * 5 // 8, (top + bottom) // 2 - grid.label // 12
-    draw.text((left + size // 2, middle), "watching", INK, font(size), anchor="lm")
-    draw.line((mark, top - grid.gap // 3, mark, bottom), DREAMED, width=max(2, grid.gap // 5))
-    text = "dream from here: actions only"
-    draw.text((mark + size // 2, middle), text, INK, font(size), anchor="lm")
-
-
-def _number(value: Any) -> str:
+def number(value: Any) -> str:
     """Formats with two digits and without a negative zero."""
     return f"{round(float(value), 2) + 0.0:.2f}"
 

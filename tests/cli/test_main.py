@@ -106,7 +106,17 @@ def test_resume_keeps_the_runs_settings(fakes):
         ("train walker-walk --device gpu", "cpu, cuda or cuda:N, found 'gpu'"),
         ("train walker-walk --device meta", "found 'meta'"),
         ("trian walker-walk", "'train'"),
-        ("record RUN --out film.gif", r"\.mp4"),
+        ("record RUN --out film.avi", r"\.mp4 or \.gif"),
+        ("record RUN --layout overly", "'overlay'"),
+        ("record RUN --other random", "layout compare"),
+        ("record RUN --inside-dream", "overlay"),
+        ("record RUN --planner mpi", "'mppi'"),
+        ("record RUN --planner cem --policy random", "exclude"),
+        ("record RUN --policy nobody", "nobody"),
+        ("record RUN --layout futures --samples 9", r"samples must be in 1\.\.5, found 9"),
+        ("record-all", "found none"),
+        ("record-all --tasks walker-walk", "--train-frames"),
+        ("record-all RUN --layouts dream,film", "'film'"),
         ("record RUN --sheet sheet.jpg", r"\.png"),
         ("record RUN --scale 0", "scale"),
         ("eval RUN --episodes 0", "episodes"),
@@ -179,7 +189,7 @@ def test_record_hands_its_options_to_the_film(fakes, run, monkeypatch):
     assert main(["record", str(run), "--mark", "7", "--steps", "30"]) == 0
     (_, path, config), kw = seen[0]
     assert path == run / "videos" / "episode-s0.mp4"
-    assert (config.mark, config.steps, kw) == (7, 30, {"sheet": None})
+    assert (config.mark, config.steps, kw["sheet"], kw["policy"]) == (7, 30, None, None)
 
 
 @pytest.mark.parametrize(("ok", "code"), [(True, 0), (False, 1)])

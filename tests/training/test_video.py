@@ -10,12 +10,13 @@ from PIL import Image
 from torch import nn
 
 from aime_agent.errors import ConfigError
+from aime_agent.training.dream_frame import compose_frame, contact_sheet
+from aime_agent.training.film import write_film
 from aime_agent.training.panels import (
     PALETTE,
     Grid,
     attention_panel,
     attention_top,
-    compose_frame,
     heat,
     slot_shares,
     slots_panel,
@@ -24,10 +25,8 @@ from aime_agent.training.video import (
     Played,
     RecordConfig,
     collect,
-    contact_sheet,
     observe,
     record,
-    write_video,
 )
 
 SIDE, CELLS, SLOTS, LENGTH, MARK = 32, 8, 3, 12, 4
@@ -39,6 +38,7 @@ class FakeModel(nn.Module):
     def __init__(self):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
+        self.config = SimpleNamespace(action_dim=2)
         self.dream_inputs = None
 
     def forward_sequence(self, observations, actions, is_first=None):
@@ -85,7 +85,7 @@ class FakeEnv:
 
 
 class FakeAgent:
-    config = SimpleNamespace(task="walker-walk")
+    config = SimpleNamespace(task="walker-walk", action_repeat=2)
 
     def __init__(self):
         self.world_model = FakeModel()
@@ -95,7 +95,7 @@ class FakeAgent:
         return self.env
 
     def predict(self, observation, state=None, episode_start=None, deterministic=True):
-        return np.full(2, observation.flat[0] / 100, np.float32), state
+        return np.full((1, 2), observation.flat[0] / 100, np.float32), state
 
 
 def played(seed=0):
@@ -111,7 +111,7 @@ def recording(**changes):
 
 def corner(frame, r, i):
     """Returns what lies in panel ``i`` of a composed frame."""
-    grid = Grid.of(r, 4)
+    grid = Grid.of(max(r.observations.shape[1:3]), 4)
     x, y = grid.corner(i)
     return frame[y : y + grid.panel, x : x + grid.panel]
 
@@ -193,7 +193,8 @@ def test_caption_and_legend_show_every_number(name):
 def test_attention_is_hottest_where_its_map_is():
     maps = np.zeros((LENGTH, CELLS, CELLS))
     maps[:, 2, 6] = 1.0
-    panel = np.asarray(attention_panel(recording(attention=maps), 0, 128)).astype(float)
+    frame = recording().observations[0]
+    panel = np.asarray(attention_panel(frame, maps[0], attention_top(maps), 128)).astype(float)
     warmth = panel[..., 0] - panel[..., 2]
     y, x = np.unravel_index(warmth.argmax(), warmth.shape)
     assert abs(y - 2.5 * 16) < 16
@@ -202,7 +203,7 @@ def test_attention_is_hottest_where_its_map_is():
 
 def test_even_attention_does_not_look_hot():
     even = np.full((LENGTH, CELLS, CELLS), 1 / CELLS**2)
-    assert attention_top(recording(attention=even)) == pytest.approx(3 / CELLS**2)
+    assert attention_top(even) == pytest.approx(3 / CELLS**2)
 
 
 def test_heat_gets_lighter():
@@ -222,7 +223,9 @@ def test_slot_shares_sum_to_one_and_follow_mass():
 )
 def test_slot_centres_lie_at_x_right_y_down(center, cell):
     centers = np.zeros((LENGTH, SLOTS, 2)) + center
-    panel = np.asarray(slots_panel(recording(slot_centers=centers), 0, 256)).astype(int)
+    r = recording(slot_mass=np.tile(np.arange(SLOTS) + 1.0, (LENGTH, 1)))  # the last one on top
+    shown = (r.observations[0], r.slot_maps[0], r.slot_mass[0], centers[0])
+    panel = np.asarray(slots_panel(*shown, 256)).astype(int)
     ring = np.argwhere((np.abs(panel - PALETTE[SLOTS - 1]).sum(-1)) == 0).mean(0)
     assert np.allclose(ring / 32 - 0.5, cell, atol=0.15)
 
@@ -267,9 +270,9 @@ def test_film_rate_is_clipped_and_failure_leaves_no_file(tmp_path):
         raise ConfigError("stop")
 
     with pytest.raises(ConfigError, match="stop"):
-        write_video(tmp_path / "x.mp4", frames(), 100)
+        write_film(tmp_path / "x.mp4", frames(), 100)
     assert not list(tmp_path.iterdir())
-    write_video(tmp_path / "x.mp4", iter([np.zeros((32, 32, 3), np.uint8)] * 3), 100)
+    write_film(tmp_path / "x.mp4", iter([np.zeros((32, 32, 3), np.uint8)] * 3), 100)
     with imageio.v2.get_reader(tmp_path / "x.mp4") as film:
         assert film.get_meta_data()["fps"] == 30
 
@@ -287,8 +290,8 @@ def test_bad_option_is_named(field):
         RecordConfig(**{field: -1})
 
 
-def test_film_must_be_an_mp4_and_the_mark_inside(tmp_path):
-    with pytest.raises(ConfigError, match=r"\.mp4"):
-        record(FakeAgent(), tmp_path / "x.gif")
+def test_film_must_be_an_mp4_or_a_gif_and_the_mark_inside(tmp_path):
+    with pytest.raises(ConfigError, match=r"\.mp4 or \.gif"):
+        record(FakeAgent(), tmp_path / "x.avi")
     with pytest.raises(ConfigError, match="mark"):
         observe(FakeModel(), played(), "t", LENGTH)
