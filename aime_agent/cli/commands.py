@@ -19,13 +19,12 @@ from aime_agent.cli.options import (
     ExportArgs,
     ImportArgs,
     QuickstartArgs,
-    RecordAllArgs,
-    RecordArgs,
     TrainArgs,
 )
 from aime_agent.cli.plan import plan
 from aime_agent.cli.plan_options import PlanArgs
 from aime_agent.cli.record import record
+from aime_agent.cli.record_options import RecordAllArgs, RecordArgs
 from aime_agent.cli.runs import load, run_home
 from aime_agent.cli.words import given
 from aime_agent.errors import ConfigError

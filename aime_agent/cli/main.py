@@ -38,12 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     """Parses and runs; Ctrl-C ends in a hint instead of a traceback."""
     from aime_agent.cli import commands, options
+    from aime_agent.cli.record_options import RecordAllArgs, RecordArgs
 
     args = options.read(words)
     try:
         return commands.run(args, words)
     except KeyboardInterrupt as stop:
-        films = isinstance(args, options.RecordArgs | options.RecordAllArgs)
+        films = isinstance(args, RecordArgs | RecordAllArgs)
         hint = f": {stop}" if films and str(stop) else ""
         if isinstance(args, options.TrainArgs | options.CollectArgs):
             hint = f"; go on with: {commands.resume_hint(words)}"

@@ -65,7 +65,7 @@ def record_all(args: RecordAllArgs) -> int:
     from aime_agent.training import video
 
     ending = "gif" if args.gif else "mp4"
-    common = {"steps": args.steps, "scale": args.scale, "seed": args.seed}
+    common: dict[str, Any] = {"steps": args.steps, "scale": args.scale, "seed": args.seed}
     for run in runs:
         agent = load(run, args.device)
         for layout in layouts:
@@ -86,7 +86,7 @@ def _train(args: RecordAllArgs) -> list[str]:
         )
     for task in tasks:
         check_task(task)
-    chosen = {"preset": "small", "render_quality": "fast", "eval_episodes": 0}
+    chosen: dict[str, Any] = {"preset": "small", "render_quality": "fast", "eval_episodes": 0}
     chosen |= {"frames": args.train_frames, "device": args.device, **settings(args.set)}
     runs = []
     for task in tasks:

@@ -120,9 +120,11 @@ def test_a_player_that_needs_the_state_cannot_play_in_a_dream(agent):
             raise DataError("a state vector required")
         return np.zeros(2, np.float32), memory
 
-    env = SimpleNamespace(reset=lambda seed: (with_state(env.toy.reset(seed=seed)[0]), {}))
-    env.toy, with_state = Counted(), lambda pixels: {"pixels": pixels, "state": np.zeros(3)}
-    env.step = lambda action: (with_state(env.toy.step(action)[0]), 0.0, False, False, {})
+    class Both(Counted):
+        def current_observation(self):
+            return {"pixels": super().current_observation(), "state": np.zeros(3)}
+
+    env = Both()
     player = zero_player(2)._replace(act=act, needs_state=True)
     with pytest.raises(DataError, match="state"):
         list(dream(agent.world_model, env, player, 0, 8, mark=3))
