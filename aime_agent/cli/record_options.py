@@ -56,9 +56,9 @@ class RecordArgs:
 class RecordAllArgs:
     """Film several runs in all layouts, with a picture of each; trains what is missing if asked."""
 
-    runs: Positional[tuple[Annotated[str, arg(metavar="RUN")], ...]] = ()
+    runs: Annotated[tuple[str, ...], Positional, arg(metavar="RUNS...")] = ()
     """Run folders or checkpoints."""
-    tasks: str | None = None
+    tasks: Annotated[str | None, arg(metavar="TASK,...")] = None
     """Suite tasks, comma-separated, to train small worlds of first; needs --train-frames."""
     train_frames: int = 0
     """Physics control steps to train each of --tasks with."""
