@@ -2,6 +2,7 @@
 
 from types import MappingProxyType, SimpleNamespace
 
+import gymnasium
 import imageio.v2
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ class FakeModel(nn.Module):
         return SimpleNamespace(observations=frames, rewards=future_actions[..., 0])
 
 
-class FakeEnv:
+class FakeEnv(gymnasium.Env):
     """Counts its steps in the frames; ends after 40."""
 
     metadata = MappingProxyType({"render_fps": 20})
