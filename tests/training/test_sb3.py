@@ -1,6 +1,7 @@
 """Stable-Baselines3 learns in a dream, is saved, and is measured in the real task by the same verbs."""
 
 import json
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -129,7 +130,8 @@ def test_metrics_say_how_training_went(run):
     assert rows[-1]["return_per_1000_frames"] is not None
 
 
-def test_runs_are_scored_and_played_like_those_of_an_agent(run, tmp_path, capsys):
+def test_runs_are_scored_and_played_like_those_of_an_agent(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))  # workers import this module
     out, result = run
     assert main(["eval", str(out), "--episodes", "2", "--out", str(tmp_path / "s.json")]) == 0
     scores = json.loads((tmp_path / "s.json").read_text())
