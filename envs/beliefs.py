@@ -24,7 +24,23 @@ from aime_agent.envs.belief_tracker import BeliefTracker, World, as_batch, place
 from aime_agent.world_model.frozen import WorldRef
 
 
-class BeliefObservation(gym.Wrapper[Any, Any, Any, Any]):
+class _Named:
+    """What all wrappers say of the world model whose beliefs they show."""
+
+    tracker: BeliefTracker
+
+    @property
+    def world(self) -> WorldRef:
+        """The world model whose beliefs these are."""
+        return self.tracker.world
+
+    @property
+    def world_hash(self) -> str:
+        """Its hash."""
+        return self.tracker.world.digest
+
+
+class BeliefObservation(_Named, gym.Wrapper[Any, Any, Any, Any]):
     """Shows what a frozen world model believes of the frames, instead of the frames.
 
     Args:
@@ -53,16 +69,6 @@ class BeliefObservation(gym.Wrapper[Any, Any, Any, Any]):
         self.observation_space = self.tracker.space
         self.action_space = control_space(self.tracker.filter.model.config)
 
-    @property
-    def world(self) -> WorldRef:
-        """The world model whose beliefs these are."""
-        return self.tracker.world
-
-    @property
-    def world_hash(self) -> str:
-        """Its hash."""
-        return self.tracker.world.digest
-
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
@@ -77,7 +83,7 @@ class BeliefObservation(gym.Wrapper[Any, Any, Any, Any]):
         return row(seen, 0), reward, terminated, truncated, info
 
 
-class BeliefVector(VectorWrapper[Any, Any, Any, Any, Any]):
+class BeliefVector(_Named, VectorWrapper[Any, Any, Any, Any, Any]):
     """`BeliefObservation` of a Gymnasium vector environment: one forward pass for all.
 
     Args:
@@ -103,16 +109,6 @@ class BeliefVector(VectorWrapper[Any, Any, Any, Any, Any]):
         self.observation_space = batch_space(self.tracker.space, env.num_envs)
         self.autoreset_mode = AutoresetMode(env.metadata["autoreset_mode"])
         self._ended = np.zeros(env.num_envs, dtype=bool)
-
-    @property
-    def world(self) -> WorldRef:
-        """The world model whose beliefs these are."""
-        return self.tracker.world
-
-    @property
-    def world_hash(self) -> str:
-        """Its hash."""
-        return self.tracker.world.digest
 
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
@@ -141,7 +137,7 @@ class BeliefVector(VectorWrapper[Any, Any, Any, Any, Any]):
         return seen, reward, terminated, truncated, info
 
 
-class BeliefVecEnv(VecEnvWrapper):  # type: ignore[misc]
+class BeliefVecEnv(_Named, VecEnvWrapper):  # type: ignore[misc]
     """`BeliefObservation` of a Stable-Baselines3 `VecEnv`: one forward pass for all.
 
     Args:
@@ -165,16 +161,6 @@ class BeliefVecEnv(VecEnvWrapper):  # type: ignore[misc]
         self._actions: Any = None
         actions = control_space(self.tracker.filter.model.config)
         super().__init__(venv, observation_space=self.tracker.space, action_space=actions)
-
-    @property
-    def world(self) -> WorldRef:
-        """The world model whose beliefs these are."""
-        return self.tracker.world
-
-    @property
-    def world_hash(self) -> str:
-        """Its hash."""
-        return self.tracker.world.digest
 
     def reset(self) -> Any:
         """Resets all environments and their beliefs."""

@@ -72,8 +72,10 @@ class LatentVectorEnv(VectorEnv[Any, Any, Any]):
             raise ConfigError(f"render_mode must be None or 'rgb_array', found {render_mode!r}")
         self.config = c = override(LatentConfig(), **settings)
         self.num_envs, self.render_mode = num_envs, render_mode
-        self._checkpoint = checkpoint
-        self.model = _model(checkpoint, c.device)
+        self._named: AimeWorldModel | WorldRef = (
+            checkpoint if isinstance(checkpoint, AimeWorldModel) else freeze(checkpoint)
+        )
+        self.model = _on(self._named, c.device)
         self.filter = BeliefFilter(self.model)
         self.single_observation_space = belief_space(self.model.config, c.observation)
         self.single_action_space = control_space(self.model.config)
@@ -96,7 +98,7 @@ class LatentVectorEnv(VectorEnv[Any, Any, Any]):
     @cached_property
     def world(self) -> WorldRef:
         """Names the model that is dreamt; policies that are saved keep this name."""
-        return freeze(self._checkpoint)
+        return freeze(self._named)
 
     # ------------------------------------------------------------------ Gymnasium
 
@@ -184,9 +186,11 @@ class LatentVectorEnv(VectorEnv[Any, Any, Any]):
         after = model.imagine(state, self.config.temperature, (normal, uniform), self.attends)
         self._belief = carried(after, self.attends)
         rewards = self._rewards(after, luck).double().cpu().numpy()
-        goes_on = model.continuation(after).cpu().numpy() if self.config.terminate else 1.0
+        ended = np.zeros(self.num_envs, dtype=bool)
+        if self.config.terminate:
+            ended = model.continuation(after).cpu().numpy() < 0.5
         doubts = self._doubts(before, action, after)
-        return rewards, np.full(self.num_envs, False) | (goes_on < 0.5), doubts
+        return rewards, ended, doubts
 
     def _rewards(self, belief: Belief, luck: Tensor) -> Tensor:
         if self.config.reward == "mean":
@@ -216,9 +220,9 @@ class LatentVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _given(self, options: dict[str, Any], count: int) -> Belief:
         """Filters the frames of reset's options; one window serves all environments."""
-        if unknown := set(options) - {"frames", "actions"} or "frames" not in options:
+        if "frames" not in options or set(options) - {"frames", "actions"}:
             raise ConfigError(
-                f"options: frames (and actions) or reset_mask required, found {unknown}"
+                f"options: frames (and actions) or reset_mask required, found {sorted(options)}"
             )
         clips = array_clips(options["frames"], options.get("actions"), self.model.config.action_dim)
         bank = filter_clips(self.model, clips, self.attends)
@@ -267,10 +271,9 @@ class LatentVectorEnv(VectorEnv[Any, Any, Any]):
         return value
 
 
-def _model(checkpoint: str | Path | AimeWorldModel, device: str) -> AimeWorldModel:
-    if isinstance(checkpoint, AimeWorldModel):
-        return checkpoint.to(device).eval()
-    return AimeWorldModel.from_pretrained(checkpoint, device=device)
+def _on(world: AimeWorldModel | WorldRef, device: str) -> AimeWorldModel:
+    """The model itself, or the process' frozen copy of what a path names."""
+    return world.model(device) if isinstance(world, WorldRef) else world.to(device).eval()
 
 
 def _mask(mask: Any, count: int) -> Bool[np.ndarray, " N"]:

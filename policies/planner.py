@@ -88,13 +88,9 @@ class PlannerPolicy:
         Raises:
             DataError: the observation has another dtype or shape than the model was trained on.
         """
-        frames = self.filter.frames(observation)
-        single = frames.ndim == 3
-        frames = frames[None] if single else frames
-        n = len(frames)
-        first = np.full(n, state is None) if episode_start is None else np.asarray(episode_start)
-        state = self.initial_state(n) if state is None else state
-        action, state = self._decide(frames, state, first.reshape(n), deterministic)
+        frames, first, single = self.filter.batch(observation, state is None, episode_start)
+        state = self.initial_state(len(frames)) if state is None else state
+        action, state = self._decide(frames, state, first, deterministic)
         return (action[0] if single else action), state
 
     @torch.no_grad()

@@ -190,13 +190,9 @@ class AimeAgent:
         Raises:
             DataError: the observation has another dtype or shape than the agent was trained on.
         """
-        frames = self.filter.frames(observation)
-        single = frames.ndim == 3
-        frames = frames[None] if single else frames
-        n = len(frames)
-        first = np.full(n, state is None) if episode_start is None else np.asarray(episode_start)
-        state = self.initial_state(n) if state is None else state
-        action, state = self.act(frames, state, first.reshape(n), None, deterministic)
+        frames, first, single = self.filter.batch(observation, state is None, episode_start)
+        state = self.initial_state(len(frames)) if state is None else state
+        action, state = self.act(frames, state, first, None, deterministic)
         return (action[0] if single else action), state
 
     def planner(self, seed: int = 0, **settings: Any) -> "PlannerPolicy":

@@ -10,6 +10,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from aime_agent.data.files import write_json
 from aime_agent.errors import MissingDependencyError
 from aime_agent.training import evaluate as scoring
+from aime_agent.training.plotting import new_figure
 from aime_agent.training.sb3_config import Sb3Config
 
 FILE, PICTURE = "transfer.json", "transfer.png"
@@ -138,18 +139,8 @@ def plot(folder: Path) -> Path | None:
 
 
 def _axes() -> tuple[Any, Any]:
-    """A figure of two panels that share their height.
-
-    Raises:
-        MissingDependencyError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            "the picture needs matplotlib: pip install 'aime-agent[plots]'"
-        ) from error
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    """A figure of two panels that share their height."""
+    figure = new_figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)

@@ -7,7 +7,7 @@ the same of the same frames; it equals `AimeWorldModel.forward_sequence` in eval
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 
 LIMIT = 10.0
 """Features are clipped to ±LIMIT wherever they become somebody's observation."""
+
+
+class Stream(NamedTuple):
+    """One frame of each of N environments."""
+
+    frames: UInt8[np.ndarray, "N H W C"]
+    is_first: Bool[np.ndarray, " N"]
+    single: bool
+    """Whether it was given without the leading dimension, so that the answer has none either."""
 
 
 class BeliefFilter:
@@ -112,6 +121,28 @@ class BeliefFilter:
                 f"{found.dtype} of shape {list(found.shape)}; agent.make_env() gives such frames"
             )
         return found
+
+    def batch(
+        self,
+        observation: np.ndarray | Mapping[str, np.ndarray],
+        fresh: bool,
+        episode_start: np.ndarray | None,
+    ) -> Stream:
+        """Reads what Stable-Baselines3's ``predict`` is given as a batch of streams.
+
+        Args:
+            observation: As for `frames`; a single frame is a batch of one.
+            fresh: Whether there is no state yet, so that every stream begins.
+            episode_start: Where an episode begins; None where nothing but ``fresh`` says so.
+
+        Raises:
+            DataError: frames of another dtype or shape.
+        """
+        frames = self.frames(observation)
+        single = frames.ndim == 3
+        frames = frames[None] if single else frames
+        first = np.full(len(frames), fresh) if episode_start is None else np.asarray(episode_start)
+        return Stream(frames, first.reshape(len(frames)), single)
 
 
 def _observation(values: Tensor) -> Float32[np.ndarray, "N F"]:

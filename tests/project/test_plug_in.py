@@ -6,25 +6,10 @@ from pathlib import Path
 
 import pytest
 
-import aime_agent
-
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "plug_in.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 SHORTER = [(r"total_timesteps=[\d_]+", "total_timesteps=64")]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with ``runs/walker`` in it: thirty actions, one update."""
-    home = tmp_path_factory.mktemp("place")
-    aime_agent.train(
-        "cartpole-balance", preset="tiny", out=home / "runs" / "walker", frames=1_500,
-        action_repeat=50, image_size=32, render_quality="minimal", prefill_frames=1_250,
-        sequence_length=5, batch_size=2, pretrain_updates=1, train_every=50, eval_episodes=0,
-        tensorboard=False, agent={"dream_starts": 4, "horizon": 2},
-    )  # fmt: skip
-    return home
 
 
 @pytest.mark.render

@@ -6,23 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import aime_agent
-
 ROOT = Path(__file__).parents[2]
 PAGES = ("latent_world", "planning")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with ``runs/walker`` in it: thirty actions, one update."""
-    home = tmp_path_factory.mktemp("place")
-    aime_agent.train(
-        "cartpole-balance", preset="tiny", out=home / "runs" / "walker", frames=1_500,
-        action_repeat=50, image_size=32, render_quality="minimal", prefill_frames=1_250,
-        sequence_length=5, batch_size=2, pretrain_updates=1, train_every=50, eval_episodes=0,
-        tensorboard=False, agent={"dream_starts": 4, "horizon": 2},
-    )  # fmt: skip
-    return home
 
 
 def text_of(page):

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from aime_agent.errors import MissingDependencyError
 from aime_agent.functional.statistics import bootstrap
 from aime_agent.training.bench.dmc100k import AIMS, Row
 from aime_agent.training.bench.published import LABELS, Published, methods
 from aime_agent.training.bench.tables import markdown
+from aime_agent.training.plotting import new_figure
 
 PICTURE = "dmc100k.png"
 _BEST = 1000.0
@@ -106,19 +106,11 @@ def plot(rows: Sequence[Row], published: Published, path: Path) -> None:
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-
-        mpl.use("Agg")
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise MissingDependencyError(
-            "curves need matplotlib: pip install 'aime-agent[plots]'"
-        ) from error
     tasks = tasks_of(rows)
     wide = min(3, len(tasks))
     tall = -(-len(tasks) // wide)
-    figure, axes = pyplot.subplots(tall, wide, figsize=(5 * wide, 3.8 * tall), squeeze=False)
+    figure = new_figure(figsize=(5 * wide, 3.8 * tall))
+    axes = figure.subplots(tall, wide, squeeze=False)
     for axis, task in zip(axes.flat, tasks, strict=False):
         _panel(axis, task, rows, published)
     for axis in axes.flat[len(tasks) :]:
@@ -131,7 +123,6 @@ def plot(rows: Sequence[Row], published: Published, path: Path) -> None:
     figure.tight_layout(rect=(0, 0.25 / tall / 2, 1, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
-    pyplot.close(figure)
 
 
 def _panel(axis: Any, task: str, rows: Sequence[Row], published: Published) -> None:

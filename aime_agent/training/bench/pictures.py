@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from aime_agent.errors import MissingDependencyError
 from aime_agent.training.bench.tables import LONG, Result, by_arm, curve_score, mask_name
 from aime_agent.training.panels import BACKGROUND, DREAMED, INK, font
+from aime_agent.training.plotting import new_figure
 
 _GAP = 4
 
@@ -88,17 +88,9 @@ def plot_curves(results: Sequence[Result], task: str, path: Path) -> None:
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-
-        mpl.use("Agg")
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise MissingDependencyError(
-            "curves need matplotlib: pip install 'aime-agent[plots]'"
-        ) from error
     arms = by_arm(results, task)
-    figure, axes = pyplot.subplots(1, 2, figsize=(13, 5), sharey=True)
+    figure = new_figure(figsize=(13, 5))
+    axes = figure.subplots(1, 2, sharey=True)
     for i, (arm, found) in enumerate(arms.items()):
         style: dict[str, Any] = {"color": f"C{i % 10}", "linestyle": "-" if i < 10 else "--"}
         score = [_over_seeds(found, k) for k in range(len(found[0]["curve"]))]
@@ -121,7 +113,6 @@ def plot_curves(results: Sequence[Result], task: str, path: Path) -> None:
     axes[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90, bbox_inches="tight")
-    pyplot.close(figure)
 
 
 def _over_seeds(found: Sequence[Result], point: int) -> float:
