@@ -1,4 +1,4 @@
-"""PACKAGE policies: Stable-Baselines3 extractors and policies. Import as ``aime_agent.policies``.
+"""PACKAGE policies: Stable-Baselines3 extractors and policies, and the meta-policy. Import as ``aime_agent.policies``.
 
 | file | what |
 |---|---|
@@ -6,6 +6,9 @@
 | `perception` | what a world model perceives in stacked frames, frozen or fine-tuned |
 | `slots` | policies over slots for PPO, SAC and TD3 |
 | `selection` | critics with a value per slot, and the choice among proposals |
+| `tokens` | what a task can attend over: nodes, slots, parts of a state |
+| `task_encoder` | a task, told from trajectories |
+| `meta_policy` | the policy whose task embedding asks where to look |
 | `saving` | policies on disk as safetensors and JSON; nothing is unpickled |
 
 Nothing heavy is imported before it is used.
@@ -20,6 +23,9 @@ if not __name__.startswith("aime_agent."):
 if TYPE_CHECKING:
     from aime_agent.policies.extractors import BeliefExtractor as BeliefExtractor
     from aime_agent.policies.extractors import SlotExtractor as SlotExtractor
+    from aime_agent.policies.meta_policy import (
+        EnhancedMetaLearningPolicy as EnhancedMetaLearningPolicy,
+    )
     from aime_agent.policies.perception import PerceptionExtractor as PerceptionExtractor
     from aime_agent.policies.perception import perception_kwargs as perception_kwargs
     from aime_agent.policies.saving import load_policy as load_policy
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "BeliefExtractor": "aime_agent.policies.extractors",
+    "EnhancedMetaLearningPolicy": "aime_agent.policies.meta_policy",
     "PerceptionExtractor": "aime_agent.policies.perception",
     "SlotActorCriticPolicy": "aime_agent.policies.slots",
     "SlotExtractor": "aime_agent.policies.extractors",
