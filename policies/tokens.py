@@ -13,6 +13,7 @@ one policy and one trainer serve trees, slots and states; a tokenizer knows the 
 Shapes: B batch, N tokens, D width, O numbers of an observation.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -45,7 +46,7 @@ class TokenSet(NamedTuple):
         return (self.tokens * self.mask[..., None]).sum(dim=1) / count + self.state
 
 
-class Tokenizer(nn.Module):
+class Tokenizer(nn.Module, ABC):
     """Base of all.
 
     Args:
@@ -57,9 +58,9 @@ class Tokenizer(nn.Module):
         super().__init__()
         self.observation_dim, self.dim = observation_dim, dim
 
+    @abstractmethod
     def forward(self, observation: Float[Tensor, "B O"]) -> TokenSet:
         """Cuts an observation into tokens."""
-        raise NotImplementedError
 
 
 class NodeEmbedding(nn.Module):
