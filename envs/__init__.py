@@ -14,6 +14,7 @@
 | `latent_noise`, `latent_render` | what chance decides in a dream; its pictures |
 | `symbolic`, `symbolic_observation` | a law written node by node, and what a policy sees of it |
 | `dmc_laws` | rows of a law measured in the simulator |
+| `navigation`, `navigation_picture` | a point that looks for a hidden goal: tasks to meta-learn |
 | `registration` | ids beyond the suite's |
 | `foreign` | other people's pixel environments, brought to the same form |
 | `make` | `make_env`, `make_vector` |
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from aime_agent.envs.make import fast_forward_vector as fast_forward_vector
     from aime_agent.envs.make import make_env as make_env
     from aime_agent.envs.make import make_vector as make_vector
+    from aime_agent.envs.navigation import Navigation2DEnv as Navigation2DEnv
+    from aime_agent.envs.navigation import Navigation2DTask as Navigation2DTask
+    from aime_agent.envs.navigation import NavigationTasks as NavigationTasks
     from aime_agent.envs.sb3_vec import VectorToSB3 as VectorToSB3
     from aime_agent.envs.segmentation import Segmented as Segmented
     from aime_agent.envs.suite import task_id as task_id
@@ -51,6 +55,9 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "SymbolicDiscoveryEnv": "aime_agent.envs.symbolic",
+    "Navigation2DEnv": "aime_agent.envs.navigation",
+    "Navigation2DTask": "aime_agent.envs.navigation",
+    "NavigationTasks": "aime_agent.envs.navigation",
     "LatentVectorEnv": "aime_agent.envs.latent_vector",
     "LatentWorldEnv": "aime_agent.envs.latent",
     "Segmented": "aime_agent.envs.segmentation",
