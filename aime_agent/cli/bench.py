@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from aime_agent.errors import ConfigError
+from aime_agent.cli.bench_words import check_bench, say, split
 
 if TYPE_CHECKING:
     from aime_agent.training.bench.queue import Finished
@@ -48,10 +48,7 @@ class BenchArgs:
 
 def bench(args: BenchArgs) -> int:
     """Runs what is not done yet; 1 if a job failed."""
-    if args.jobs < 1:
-        raise ConfigError(f"--jobs must be at least 1, found {args.jobs}")
-    if args.pages_only and args.page is None:
-        raise ConfigError("--pages-only needs --page FILE.md, the page to rewrite")
+    check_bench(args.jobs, args.page, args.pages_only)
     from aime_agent.training.bench.comparison import RESULTS, publish
 
     out = Path(args.out)
@@ -66,7 +63,7 @@ def _compare(args: BenchArgs, out: Path) -> "list[Finished]":
     from aime_agent.training.bench.comparison import RESULTS, Comparison, compare
 
     comparison = Comparison(
-        tasks=tuple(task.strip() for task in args.tasks.split(",")),
+        tasks=split(args.tasks),
         arms=args.arms,
         seeds=args.seeds,
         preset=args.preset,
@@ -77,10 +74,6 @@ def _compare(args: BenchArgs, out: Path) -> "list[Finished]":
         episode_steps=args.episode_steps,
     )
     data = None if args.data is None else Path(args.data)
-    failed = compare(comparison, out, data, args.jobs, _report)
+    failed = compare(comparison, out, data, args.jobs, say)
     print(f"results in {out / RESULTS}")
     return failed
-
-
-def _report(end: "Finished") -> None:
-    print(f"{end.spec.name}: {end.problem or 'done'}", flush=True)

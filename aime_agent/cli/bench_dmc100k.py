@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import UseAppendAction, arg
 
+from aime_agent.cli.bench_words import check_bench, read_seeds, say, split
 from aime_agent.cli.words import settings
-from aime_agent.errors import ConfigError, DataError, MissingDependencyError
+from aime_agent.errors import DataError, MissingDependencyError
 
 if TYPE_CHECKING:
     from aime_agent.training.bench.queue import Finished
@@ -49,10 +50,7 @@ class BenchCurvesArgs:
 
 def bench_curves(args: BenchCurvesArgs) -> int:
     """Runs what is not done yet; 1 if a run failed."""
-    if args.jobs < 1:
-        raise ConfigError(f"--jobs must be at least 1, found {args.jobs}")
-    if args.pages_only and args.page is None:
-        raise ConfigError("--pages-only needs --page FILE.md, the page to rewrite")
+    check_bench(args.jobs, args.page, args.pages_only)
     out = Path(args.out)
     failed = [] if args.pages_only else _learn(args, out)
     _show(args, out)
@@ -63,8 +61,8 @@ def _learn(args: BenchCurvesArgs, out: Path) -> "list[Finished]":
     from aime_agent.training.bench.dmc100k import RESULTS, Curves, learn
 
     curves = Curves(
-        tasks=tuple(task.strip() for task in args.tasks.split(",")),
-        seeds=_seeds(args.seeds),
+        tasks=split(args.tasks),
+        seeds=read_seeds(args.seeds),
         frames=args.frames,
         points=args.points,
         episodes=args.episodes,
@@ -73,17 +71,18 @@ def _learn(args: BenchCurvesArgs, out: Path) -> "list[Finished]":
         settings=settings(args.set),
     )
     print(f"{len(curves.jobs())} runs, {args.jobs} at a time; logs in {out / 'jobs'}/*/log.txt")
-    failed = learn(curves, out, args.jobs, _report)
+    failed = learn(curves, out, args.jobs, say)
     print(f"results in {out / RESULTS}")
     return failed
 
 
 def _show(args: BenchCurvesArgs, out: Path) -> None:
     """Prints the table, draws the picture, rewrites the page."""
-    from aime_agent.training.bench.dmc100k import RESULTS, stored_rows
+    from aime_agent.training.bench.dmc100k import RESULTS
     from aime_agent.training.bench.dmc100k_report import PICTURE, plot, report_tables
     from aime_agent.training.bench.files import write
     from aime_agent.training.bench.published import load_published
+    from aime_agent.training.bench.rows import stored_rows
     from aime_agent.training.bench.tables import fill
 
     rows = stored_rows(out / RESULTS)
@@ -102,14 +101,3 @@ def _show(args: BenchCurvesArgs, out: Path) -> None:
         print(f"curves in {picture}")
     except MissingDependencyError as error:
         print(error)
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(seed) for seed in text.split(","))
-    except ValueError as error:
-        raise ConfigError(f"--seeds must be whole numbers such as 0,1,2, found {text!r}") from error
-
-
-def _report(end: "Finished") -> None:
-    print(f"{end.spec.name}: {end.problem or 'done'}", flush=True)

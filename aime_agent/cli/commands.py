@@ -9,6 +9,7 @@ from aime_agent.cli import discover
 from aime_agent.cli.bench import BenchArgs, bench
 from aime_agent.cli.bench_dmc100k import BenchCurvesArgs, bench_curves
 from aime_agent.cli.bench_options import BenchObjectsArgs
+from aime_agent.cli.bench_plug_in import BenchPlugInArgs, bench_plug_in
 from aime_agent.cli.checks import check_no_dataset, check_task, train_settings
 from aime_agent.cli.discover import DiscoverArgs
 from aime_agent.cli.options import (
@@ -49,7 +50,7 @@ def run(args: Args, argv: Sequence[str]) -> int:
             code = datasets.run(args, argv)
         case DoctorArgs():
             code = doctor(args)
-        case BenchArgs() | BenchObjectsArgs() | BenchCurvesArgs() | DiscoverArgs():
+        case _:
             code = _bench(args)
     return code
 
@@ -153,13 +154,18 @@ def resume_hint(argv: Sequence[str]) -> str:
     return shlex.join(["aime-agent", *words, "--resume"])
 
 
-def _bench(args: BenchArgs | BenchObjectsArgs | BenchCurvesArgs | DiscoverArgs) -> int:
-    if isinstance(args, DiscoverArgs):
-        return discover.run(args)
-    if isinstance(args, BenchArgs):
-        return bench(args)
-    if isinstance(args, BenchCurvesArgs):
-        return bench_curves(args)
+def _bench(
+    args: BenchArgs | BenchObjectsArgs | BenchCurvesArgs | BenchPlugInArgs | DiscoverArgs,
+) -> int:
+    match args:
+        case BenchArgs():
+            return bench(args)
+        case BenchCurvesArgs():
+            return bench_curves(args)
+        case BenchPlugInArgs():
+            return bench_plug_in(args)
+        case DiscoverArgs():
+            return discover.run(args)
     from aime_agent.cli.bench_objects import bench_objects
 
     return bench_objects(args)

@@ -18,6 +18,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from aime_agent.cli.bench import BenchArgs
 from aime_agent.cli.bench_dmc100k import BenchCurvesArgs
 from aime_agent.cli.bench_options import BenchObjectsArgs
+from aime_agent.cli.bench_plug_in import BenchPlugInArgs
 from aime_agent.cli.choices import ALGORITHMS, FEATURES, PLAYERS, POLICIES, PRESETS, QUALITIES
 from aime_agent.cli.discover import SEARCHERS, DiscoverArgs
 from aime_agent.cli.plan_options import PLANNERS, PlanArgs
@@ -210,6 +211,7 @@ Args = (
     | BenchArgs
     | BenchCurvesArgs
     | BenchObjectsArgs
+    | BenchPlugInArgs
     | DiscoverArgs
 )
 VERBS: dict[str, type[Args]] = {
@@ -226,6 +228,7 @@ VERBS: dict[str, type[Args]] = {
     "bench world-model": BenchArgs,
     "bench objects": BenchObjectsArgs,
     "bench dmc100k": BenchCurvesArgs,
+    "bench plug-in": BenchPlugInArgs,
     "meta discover": DiscoverArgs,
 }
 _CHOICES = {"preset": PRESETS, "render_quality": QUALITIES, "policy": POLICIES, "player": PLAYERS}

@@ -124,8 +124,8 @@ def training_env(config: Sb3Config, world: WorldRef | None) -> VecEnv:
 
 
 def dreams(config: Sb3Config, count: int, seed: int) -> VecEnv | None:
-    """Makes dreams side by side; None without a world."""
-    if not config.world:
+    """Makes dreams side by side; None without a world, or where none are asked for."""
+    if not (config.world and count):
         return None
     try:
         return VectorToSB3(
@@ -248,10 +248,11 @@ def _describe(folder: Path, config: Sb3Config, world: WorldRef | None) -> None:
     """Writes what the run is and what it ran with."""
     hashed = None if world is None else world.digest
     text = {"sb3": dataclasses.asdict(config), "world_hash": hashed, "task": config.task}
-    write_json(folder / "config.json", {**text, "versions": _versions(), "machine": machine()})
+    write_json(folder / "config.json", {**text, "versions": sb3_versions(), "machine": machine()})
 
 
-def _versions() -> dict[str, str]:
+def sb3_versions() -> dict[str, str]:
+    """Returns the versions that decide a score, Stable-Baselines3's too."""
     import stable_baselines3
 
     return {**versions(), "stable-baselines3": stable_baselines3.__version__}

@@ -49,7 +49,7 @@ class Sb3Config:
     eval_episodes: int = 10
     """Real episodes in the measurement after training; 0 for none."""
     eval_dreams: int = 64
-    """Dreams in the measurement after training."""
+    """Dreams in the measurement after training; 0 for none."""
     image_size: int = 64
     """Side of the frames in pixels."""
     action_repeat: int = 2
@@ -114,7 +114,7 @@ _LEAST = {
     "frame_stack": 1,
     "seed": 0,
     "eval_episodes": 0,
-    "eval_dreams": 1,
+    "eval_dreams": 0,
     "image_size": 32,
     "action_repeat": 1,
     "threads": 0,

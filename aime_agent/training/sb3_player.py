@@ -19,6 +19,7 @@ from aime_agent.envs.belief_spaces import observe_belief
 from aime_agent.envs.make import environment_id, make_env
 from aime_agent.errors import CheckpointError, ConfigError, DataError
 from aime_agent.policies.saving import is_policy, load_policy
+from aime_agent.training.config import TrainConfig
 from aime_agent.training.sb3_config import Sb3Config
 from aime_agent.world_model.belief_filter import BeliefFilter
 from aime_agent.world_model.model import AimeWorldModel
@@ -214,7 +215,7 @@ def is_sb3_run(path: str | Path) -> bool:
     return is_policy(path) or is_policy(Path(path) / POLICY_FOLDER)
 
 
-def environment_settings(config: Sb3Config) -> dict[str, Any]:
+def environment_settings(config: Sb3Config | TrainConfig) -> dict[str, Any]:
     """Returns what `make_env` takes of a run's settings."""
     settings: dict[str, Any] = {
         "image_size": config.image_size,

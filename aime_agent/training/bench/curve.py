@@ -91,9 +91,7 @@ class CurveSpec:
 def run(spec: CurveSpec, folder: Path) -> dict[str, Any]:
     """Trains to the end, from where it was stopped; returns and writes the result."""
     home = folder / RUN
-    known = commits(folder)
-    if (now := commit()) not in known:
-        write(folder / COMMITS, json.dumps([*known, now]).encode())
+    note_commit(folder)
     resume = (home / "config.json").exists()
     before = read_curve(home / "metrics.jsonl") if resume else []
     done = {name: before[-1][name] if before else 0.0 for name in SPENT}
@@ -173,6 +171,13 @@ def commits(folder: Path) -> list[str]:
     file = folder / COMMITS
     found: list[str] = json.loads(file.read_text()) if file.exists() else []
     return found
+
+
+def note_commit(folder: Path) -> None:
+    """Adds the commit of the code that runs to those of a job."""
+    known = commits(folder)
+    if (now := commit()) not in known:
+        write(folder / COMMITS, json.dumps([*known, now]).encode())
 
 
 def commit() -> str:

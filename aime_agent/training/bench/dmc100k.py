@@ -5,17 +5,17 @@ OUT/dmc100k.json         every run that was ever started, finished or not
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aime_agent.errors import ConfigError, DataError
+from aime_agent.errors import ConfigError
 from aime_agent.training.bench.curve import RUN, CurveSpec, commits, read_curve
-from aime_agent.training.bench.files import RESULT, write
+from aime_agent.training.bench.files import RESULT
 from aime_agent.training.bench.queue import Finished, run_queue
+from aime_agent.training.bench.rows import save_rows, stored_rows
 
-Row = Mapping[str, Any]
 RESULTS = "dmc100k.json"
 AIMS = {
     "cartpole-balance": 988,
@@ -26,7 +26,6 @@ AIMS = {
     "finger-spin": 850,
 }
 """Tasks in the order of the table, and what the project aims at after 100,000 frames."""
-_FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,38 +108,3 @@ def collect(specs: Sequence[CurveSpec], home: Path) -> list[dict[str, Any]]:
             came = {"curve": curve, "commits": commits(folder), "finished": False}
             rows.append({**started, **came})
     return rows
-
-
-def stored_rows(file: Path) -> list[dict[str, Any]]:
-    """Reads what `save_rows` wrote; nothing where there is no file.
-
-    Raises:
-        DataError: the file is something else.
-    """
-    if not file.exists():
-        return []
-    try:
-        text = json.loads(file.read_text())
-        if text["format"] != _FORMAT:
-            raise DataError(f"{file}: format {_FORMAT} required, found {text['format']}")
-        rows: list[dict[str, Any]] = text["rows"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file}: learning curves required ({error})") from error
-    return rows
-
-
-def save_rows(rows: Sequence[Row], file: Path) -> None:
-    """Writes one row per specification and commit that began it, of several the last one given.
-
-    A finished one is never replaced by an unfinished one.
-    """
-    kept: dict[str, Row] = {}
-    for row in rows:
-        key = json.dumps([row["spec"], row["commits"][:1]], sort_keys=True)
-        if row["finished"] or not kept.get(key, {"finished": False})["finished"]:
-            kept[key] = row
-    if not kept:
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"format": _FORMAT, "rows": list(kept.values())}, separators=(",", ":"))
-    write(file, text.replace('{"spec"', '\n{"spec"').encode())

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from aime_agent.functional.statistics import bootstrap
-from aime_agent.training.bench.dmc100k import AIMS, Row
+from aime_agent.training.bench.dmc100k import AIMS
 from aime_agent.training.bench.published import LABELS, Published, methods
+from aime_agent.training.bench.rows import Row
 from aime_agent.training.bench.tables import markdown
 from aime_agent.training.plotting import new_figure
 

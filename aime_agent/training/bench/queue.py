@@ -59,6 +59,7 @@ def run_queue(
     home: Path,
     jobs: int,
     report: Callable[[Finished], None] = lambda _: None,
+    ready: Callable[[Job], bool] = lambda _: True,
 ) -> list[Finished]:
     """Runs what is not done yet; returns the jobs that failed.
 
@@ -67,6 +68,7 @@ def run_queue(
         home: Folder of the jobs' folders.
         jobs: How many at a time.
         report: Called as each job ends.
+        ready: Whether a job may begin; one that needs another's result waits for it.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM; the jobs that ran have been ended, and go on next time.
@@ -77,10 +79,10 @@ def run_queue(
     with sigterm_interrupts():
         try:
             while waiting or running:
-                while waiting and len(running) < jobs:
-                    spec = waiting.pop(0)
+                for spec in list(filter(ready, waiting))[: jobs - len(running)]:
+                    waiting.remove(spec)
                     running[spec.name] = (spec, _start(spec, home / spec.name))
-                for end in _ended(running, home):
+                for end in _ended(running, home) if running else _blocked(waiting):
                     report(end)
                     failed += [end] if end.problem else []
                 time.sleep(_PAUSE)
@@ -122,6 +124,12 @@ def _ended(
         del running[name]
         problem = None if code == 0 else _problem(code, home / name / _LOG)
         yield Finished(spec, problem)
+
+
+def _blocked(waiting: list[Job]) -> Iterator[Finished]:
+    """Gives up the jobs that wait for one that failed."""
+    while waiting:
+        yield Finished(waiting.pop(0), "not started: a job whose result it needs has failed")
 
 
 def _problem(code: int, log: Path) -> str:
