@@ -15,6 +15,8 @@
 | `symbolic`, `symbolic_observation` | a law written node by node, and what a policy sees of it |
 | `dmc_laws` | rows of a law measured in the simulator |
 | `navigation`, `navigation_picture` | a point that looks for a hidden goal: tasks to meta-learn |
+| `meta_dmc` | the suite's bodies with hidden rewards or dynamics: tasks to meta-learn |
+| `meta_tasks`, `meta_rewards`, `meta_worlds` | its families and splits, rewards, changes of the model |
 | `registration` | ids beyond the suite's |
 | `foreign` | other people's pixel environments, brought to the same form |
 | `make` | `make_env`, `make_vector` |
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
     from aime_agent.envs.make import fast_forward_vector as fast_forward_vector
     from aime_agent.envs.make import make_env as make_env
     from aime_agent.envs.make import make_vector as make_vector
+    from aime_agent.envs.meta_dmc import MetaDMCEnv as MetaDMCEnv
+    from aime_agent.envs.meta_dmc import MetaTasks as MetaTasks
+    from aime_agent.envs.meta_tasks import MetaTask as MetaTask
     from aime_agent.envs.navigation import Navigation2DEnv as Navigation2DEnv
     from aime_agent.envs.navigation import Navigation2DTask as Navigation2DTask
     from aime_agent.envs.navigation import NavigationTasks as NavigationTasks
@@ -55,6 +60,9 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "SymbolicDiscoveryEnv": "aime_agent.envs.symbolic",
+    "MetaDMCEnv": "aime_agent.envs.meta_dmc",
+    "MetaTask": "aime_agent.envs.meta_tasks",
+    "MetaTasks": "aime_agent.envs.meta_dmc",
     "Navigation2DEnv": "aime_agent.envs.navigation",
     "Navigation2DTask": "aime_agent.envs.navigation",
     "NavigationTasks": "aime_agent.envs.navigation",

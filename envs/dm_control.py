@@ -9,7 +9,7 @@ A *frame* is one control step of the suite: an agent step is ``action_repeat`` f
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -95,6 +95,8 @@ class DmControlEnv(gymnasium.Env[Observation, np.ndarray], Replayable, EzPickle)
         task: Task of the domain, for example ``walk``.
         config: Settings; keywords override them.
         render_mode: None, or ``rgb_array`` to have `render` return a larger picture.
+        adjust: Is given dm_control's environment before its spaces are read, and may change what its
+            task observes and rewards.
         **overrides: Fields of `DmControlConfig`.
     """
 
@@ -106,9 +108,10 @@ class DmControlEnv(gymnasium.Env[Observation, np.ndarray], Replayable, EzPickle)
         task: str,
         config: DmControlConfig | None = None,
         render_mode: str | None = None,
+        adjust: Callable[[Any], None] | None = None,
         **overrides: Any,
     ) -> None:
-        EzPickle.__init__(self, domain, task, config, render_mode, **overrides)
+        EzPickle.__init__(self, domain, task, config, render_mode, adjust, **overrides)
         split_task(f"{domain}-{task}")
         self.config = c = override(config or DmControlConfig(), **overrides)
         self.domain, self.task = domain, task
@@ -116,7 +119,7 @@ class DmControlEnv(gymnasium.Env[Observation, np.ndarray], Replayable, EzPickle)
         self._uses_gl = (domain, task) == _ALWAYS_NEEDS_GL
         if c.observation != "state" or render_mode or self._uses_gl:
             gl.require_pixels(f"{domain}-{task}")
-        self._env, self._dm = _load(domain, task, c.action_repeat)
+        self._env, self._dm = _load(domain, task, c.action_repeat, adjust)
         self._renderer = self._make_renderer()
         fps = 1.0 / (self._dm.control_timestep() * c.action_repeat)
         self.metadata = {**type(self).metadata, "render_fps": round(fps, 6)}
@@ -271,7 +274,9 @@ class DmControlEnv(gymnasium.Env[Observation, np.ndarray], Replayable, EzPickle)
         return pixels if self.config.observation == "pixels" else state
 
 
-def _load(domain: str, task: str, action_repeat: int) -> tuple[gymnasium.Env[Any, Any], Any]:
+def _load(
+    domain: str, task: str, action_repeat: int, adjust: Callable[[Any], None] | None
+) -> tuple[gymnasium.Env[Any, Any], Any]:
     """Returns the repeated Shimmy environment and the dm_control environment inside it.
 
     The random state given here draws only what belongs to the model itself (masses of lqr), so
@@ -286,6 +291,8 @@ def _load(domain: str, task: str, action_repeat: int) -> tuple[gymnasium.Env[Any
         task_kwargs={"random": 0, **limit},
         environment_kwargs={"flat_observation": True},
     )
+    if adjust is not None:
+        adjust(dm)
     return RepeatAction(shimmy.DmControlCompatibilityV0(dm), action_repeat), dm
 
 

@@ -21,9 +21,21 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from aime_agent.errors import DataError
+from aime_agent.errors import ConfigError, DataError
 
 _WORD = 2**32
+
+
+def task_option(options: dict[str, Any] | None) -> dict[str, Any]:
+    """Returns the options of a reset that knows none but ``task``.
+
+    >>> task_option(None)
+    {}
+    """
+    options = options or {}
+    if unknown := sorted(set(options) - {"task"}):
+        raise ConfigError(f"reset takes the option 'task', found {unknown}")
+    return options
 
 
 class EpisodeSeeds:

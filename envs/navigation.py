@@ -24,6 +24,7 @@ from gymnasium.utils import EzPickle
 from jaxtyping import Float32, UInt8
 
 from aime_agent.configs import override
+from aime_agent.envs.episodes import task_option
 from aime_agent.envs.navigation_picture import draw_plane
 from aime_agent.errors import ConfigError, DataError
 
@@ -116,9 +117,7 @@ class Navigation2DEnv(gymnasium.Env[Position, np.ndarray], EzPickle):
             ConfigError: another option, or a goal that is not two finite numbers.
         """
         super().reset(seed=seed)
-        options = options or {}
-        if unknown := sorted(set(options) - {"task"}):
-            raise ConfigError(f"reset takes the option 'task', found {unknown}")
+        options = task_option(options)
         if "task" in options:
             self._given = None if options["task"] is None else _as_task(options["task"])
         self._task = self._given or _drawn(self.np_random)

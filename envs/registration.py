@@ -15,6 +15,7 @@ _ENTRY_POINTS: dict[str, dict[str, Any]] = {
         "entry_point": "aime_agent.envs.symbolic:SymbolicDiscoveryEnv"
     },
     f"{NAMESPACE}/Navigation2D-v0": {"entry_point": "aime_agent.envs.navigation:Navigation2DEnv"},
+    f"{NAMESPACE}/MetaDMC-v0": {"entry_point": "aime_agent.envs.meta_dmc:MetaDMCEnv"},
 }
 
 

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Float32, Int8, UInt8
 
 from aime_agent.configs import override
 from aime_agent.envs import dmc_laws
+from aime_agent.envs.episodes import task_option
 from aime_agent.envs.symbolic_observation import (
     NODE_FEATURES,
     draft_observation,
@@ -159,9 +160,7 @@ class SymbolicDiscoveryEnv(gymnasium.Env[Any, Any], EzPickle):
             ConfigError: another option, or a task that needs more nodes than there are.
         """
         super().reset(seed=seed)
-        options = options or {}
-        if unknown := sorted(set(options) - {"task"}):
-            raise ConfigError(f"reset takes the option 'task', found {unknown}")
+        options = task_option(options)
         if seed is not None:
             self._begun.clear()
         if "task" in options:
