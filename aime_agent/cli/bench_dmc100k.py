@@ -80,10 +80,9 @@ def _show(args: BenchCurvesArgs, out: Path) -> None:
     """Prints the table, draws the picture, rewrites the page."""
     from aime_agent.training.bench.dmc100k import RESULTS
     from aime_agent.training.bench.dmc100k_report import PICTURE, plot, report_tables
-    from aime_agent.training.bench.files import write
     from aime_agent.training.bench.published import load_published
     from aime_agent.training.bench.rows import stored_rows
-    from aime_agent.training.bench.tables import fill
+    from aime_agent.training.bench.tables import fill_page
 
     rows = stored_rows(out / RESULTS)
     if not rows:
@@ -95,7 +94,7 @@ def _show(args: BenchCurvesArgs, out: Path) -> None:
     if args.page is not None:
         page = Path(args.page)
         picture = page.parent / "images" / PICTURE
-        write(page, fill(page.read_text(encoding="utf-8"), tables).encode())
+        fill_page(page, tables)
     try:
         plot(rows, published, picture)
         print(f"curves in {picture}")

@@ -8,7 +8,7 @@ from tyro.conf import UseAppendAction, arg
 
 from aime_agent.cli.bench_words import check_bench, read_seeds, say, split
 from aime_agent.cli.words import settings
-from aime_agent.errors import ConfigError
+from aime_agent.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from aime_agent.training.bench.queue import Finished
@@ -48,12 +48,18 @@ class BenchPlugInArgs:
     """Folder for the runs."""
     results: Annotated[str, arg(metavar="FILE.json")] = "benchmarks/results/plug_in.json"
     """Rows of all runs, added to after every one."""
+    page: Annotated[str | None, arg(metavar="FILE.md")] = None
+    """Rewrite this page's tables from --results."""
+    pages_only: bool = False
+    """Run nothing: rewrite the page from the results that are there."""
 
 
 def bench_plug_in(args: BenchPlugInArgs) -> int:
     """Runs what is not done yet; 1 if a run failed."""
-    check_bench(args.jobs, None, False)
-    return 1 if _compare(args) else 0
+    check_bench(args.jobs, args.page, args.pages_only)
+    failed = [] if args.pages_only else _compare(args)
+    _show(Path(args.results), args.page)
+    return 1 if failed else 0
 
 
 def _compare(args: BenchPlugInArgs) -> "list[Finished]":
@@ -78,3 +84,18 @@ def _compare(args: BenchPlugInArgs) -> "list[Finished]":
     failed = compare(plug_in, out, Path(args.results), args.jobs, worlds, say)
     print(f"results in {args.results}")
     return failed
+
+
+def _show(results: Path, page: str | None) -> None:
+    """Prints the tables and rewrites the page."""
+    from aime_agent.training.bench.plug_in_report import report_tables
+    from aime_agent.training.bench.rows import stored_rows
+    from aime_agent.training.bench.tables import fill_page
+
+    rows = stored_rows(results)
+    if not rows:
+        raise DataError(f"{results}: at least one run required, found none")
+    tables = report_tables(rows)
+    print(*tables.values(), sep="\n")
+    if page is not None:
+        fill_page(Path(page), tables)

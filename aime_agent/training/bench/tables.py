@@ -13,9 +13,11 @@ import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from aime_agent.errors import DataError
+from aime_agent.training.bench.files import write
 
 Result = Mapping[str, Any]
 _MARKED = re.compile(r"(<!-- table: (?P<name>[\w -]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -263,6 +265,11 @@ def fill(page: str, tables: Mapping[str, str]) -> str:
         return f"{match[1]}\n{tables[name]}\n{match[3]}"
 
     return _MARKED.sub(put, page)
+
+
+def fill_page(page: Path, tables: Mapping[str, str]) -> None:
+    """Rewrites the tables of a page."""
+    write(page, fill(page.read_text(encoding="utf-8"), tables).encode())
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -15,7 +15,8 @@ from aime_agent.training.bench.arm_spec import ARMS, ArmSpec
 from aime_agent.training.bench.curve import note_commit
 from aime_agent.training.bench.files import RESULT
 from aime_agent.training.bench.plug_in import PlugIn, compare, find_world, rows
-from aime_agent.training.bench.rows import stored_rows
+from aime_agent.training.bench.plug_in_report import report_tables
+from aime_agent.training.bench.rows import save_rows, stored_rows
 
 TASK, FRAMES = "cartpole-balance", 1_200
 SETTINGS = {
@@ -145,6 +146,60 @@ def test_command_runs_what_its_row_repeats(tmp_path, capsys):
     assert stored_rows(tmp_path / "rows.json") == [row]
 
 
+def row(name="agent", seed=0, score=100.0, commit="a", finished=True, world=True, frames=100_000):
+    spec = ArmSpec(arm=name, task="walker-walk", seed=seed, frames=frames)
+    begun = {"spec": asdict(spec), "arm": name, "task": spec.task, "seed": seed}
+    begun |= {"commits": [commit], "finished": finished}
+    ended = {
+        "return": score, "real_frames": {"world": spec.world_frames, "own": spec.own_frames},
+        "training": {"cpu_seconds": 90.0}, "evaluation": {"cpu_seconds": 4.0},
+        "lengths": [100, 100], "parameters": 2_000, "action_repeat": 2,
+        "world": {"parameters": 3_000, "cpu_seconds": 600.0} if world else None,
+    }  # fmt: skip
+    return {**begun, **ended} if finished else begun
+
+
+def test_table_by_hand():
+    rows = [
+        row(seed=1, score=300.0),
+        row(score=1.0),
+        row(score=200.0, commit="b"),
+        row(commit="c", finished=False),
+        row("sac-pixels", world=False, finished=False),
+        row("random", score=30.0, world=False),
+        row(score=999.0, frames=400),
+        {**row(), "arm": "world"},
+    ]
+    (found,) = report_tables(rows).values()
+    said, _, *lines = found.splitlines()
+    assert said.startswith(
+        "walker-walk, 100,000 real frames, render quality `fast`, action repeat 2"
+    )
+    assert lines[2:] == [
+        "| `random` | 0 + 0 | 30 | **30** | 0.0 + 1.5 | 20 | 2,000 | – | `a` |",  # noqa: RUF001
+        "| `sac-pixels` | – | unfinished | – | – | – | – | – | – |",  # noqa: RUF001
+        "| `agent` | 100,000 + 0 | 200, 300 | **250** | 10.0 + 1.5 | 20 | 2,000 | 3,000 | `b`, `a` |",
+    ]
+
+
+def test_costs_of_a_foreign_world_are_unknown():
+    one = row()
+    one["world"]["cpu_seconds"] = None
+    assert "| – + 1.5 |" in report_tables([one])["plug-in walker-walk"]  # noqa: RUF001
+
+
+def test_command_rewrites_a_page_from_stored_rows(tmp_path, capsys):
+    file, page = tmp_path / "rows.json", tmp_path / "page.md"
+    words = ["bench", "plug-in", "--pages-only", "--results", str(file), "--page", str(page)]
+    assert main(words) == 2
+    assert "at least one run required" in capsys.readouterr().err
+    save_rows([row()], file)
+    page.write_text("# A\n\n<!-- table: plug-in walker-walk -->\n<!-- end -->\n\nB.\n")
+    assert main(words) == 0
+    assert "| `agent` | 100,000 + 0 | 100 |" in page.read_text()
+    assert page.read_text().endswith("<!-- end -->\n\nB.\n")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -152,6 +207,7 @@ def test_command_runs_what_its_row_repeats(tmp_path, capsys):
         (["--arms", "random,random"], "each once"),
         (["--frames", "7"], "multiple of 4"),
         (["--episodes", "0"], "episodes must be at least 1"),
+        (["--pages-only"], "needs --page"),
         (["--worlds", "nowhere"], "must be a folder with runs"),
     ],
 )
