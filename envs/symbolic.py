@@ -8,6 +8,7 @@ An action against the mask ends the episode with reward 0.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -233,8 +234,12 @@ class SymbolicDiscoveryEnv(gymnasium.Env[Any, Any], EzPickle):
                     f"found {self.max_nodes}"
                 )
             use = task.use_units if c.units is None else c.units and task.use_units
-            self._grammars[task.name] = task.grammar(use, self.max_nodes)
+            self._grammars[task.name] = _shared_grammar(task, use, self._limit(task))
         return self._grammars[task.name]
+
+    def _limit(self, task: PhysicsTask) -> int:
+        """Returns the most nodes of a law: the settings' or, without, the task's own."""
+        return self.config.max_nodes or min(task.max_nodes, self.max_nodes)
 
     def _started(self) -> _Begun:
         """Returns what the task is judged by, drawn on first use."""
@@ -246,7 +251,7 @@ class SymbolicDiscoveryEnv(gymnasium.Env[Any, Any], EzPickle):
             else:
                 rows = task.generate_data(noise=c.noise, rng=rng)
             test = task.generate_data(_TEST_ROWS, rng=rng)
-            scorer = Scorer(rows, self.max_nodes, rng, c.complexity_cost)
+            scorer = Scorer(rows, self._limit(task), rng, c.complexity_cost)
             seen = task_observation(task, rows, c.data_rows)
             self._begun[task.name] = _Begun(scorer, test, seen)
         return self._begun[task.name]
@@ -263,7 +268,13 @@ class SymbolicDiscoveryEnv(gymnasium.Env[Any, Any], EzPickle):
         return self.action_masks().astype(np.int8)
 
     def _info(self) -> dict[str, Any]:
-        return {"task": self._task.name, "action_mask": self._mask_numbers()}
+        draft = self._draft
+        prior = np.ones(NUM_TOKENS) if draft is None or draft.complete else draft.options().prior
+        return {
+            "task": self._task.name,
+            "action_mask": self._mask_numbers(),
+            "action_prior": prior.astype(np.float32),
+        }
 
     def _final_info(self, score: Score) -> dict[str, Any]:
         """Returns what is known of a finished law."""
@@ -280,6 +291,12 @@ class SymbolicDiscoveryEnv(gymnasium.Env[Any, Any], EzPickle):
             "unit_ok": not task.use_units or unit == parse_unit(task.unit),
             "fits": score.nrmse < SUCCESS,
         }
+
+
+@lru_cache(maxsize=512)
+def _shared_grammar(task: PhysicsTask, units: bool, max_nodes: int) -> Grammar:
+    """Rules do not change, and what units allow takes a while to find out: once per process."""
+    return task.grammar(units, max_nodes)
 
 
 def _chosen(task: str | PhysicsTask | None, config: SymbolicConfig) -> tuple[PhysicsTask, ...]:

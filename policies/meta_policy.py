@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from gymnasium import spaces
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, Normal
 
 from aime_agent.errors import ConfigError, ShapeError
+from aime_agent.functional.returns import symexp
 from aime_agent.layers.conditioning import make_fusion
 from aime_agent.layers.mlp import MLP
 from aime_agent.layers.query_attention import Attended, TaskQueryAttention, attention_entropy
@@ -167,18 +168,24 @@ class EnhancedMetaLearningPolicy(nn.Module):
         fused = self.fusion(task, self.read(attended.features.flatten(1)))
         hidden = self.trunk(torch.cat([fused, seen.state], dim=-1))
         complexity, convergence = torch.sigmoid(self.auxiliary_head(hidden)).unbind(-1)
-        value = self.value_head(hidden)[:, 0]
+        value = symexp(self.value_head(hidden)[:, 0])
         return Decision(self.policy_head(hidden), value, attended, complexity, convergence)
 
     def distribution(
-        self, policy_logits: Float[Tensor, "B A"], action_mask: Bool[Tensor, "B A"] | None = None
+        self, policy_logits: Float[Tensor, "B A"], action_mask: Float[Tensor, "B A"] | None = None
     ) -> Distribution:
-        """Returns what actions are drawn from; the same when acting and in every loss."""
+        """Returns what actions are drawn from; the same when acting and in every loss.
+
+        Args:
+            policy_logits: Of `forward`.
+            action_mask: 0 where an action is forbidden; other numbers weigh it (a prior).
+        """
         if self.log_std is not None:
             std = self.log_std.clamp(-4.0, 1.0).exp().expand_as(policy_logits)
             return Independent(Normal(policy_logits, std, validate_args=False), 1)
         if action_mask is not None:
-            policy_logits = policy_logits.masked_fill(~action_mask, _FORBIDDEN)
+            allowed = action_mask.clamp_min(1e-30).log()
+            policy_logits = policy_logits + torch.where(action_mask > 0, allowed, _FORBIDDEN)
         return Categorical(logits=policy_logits, validate_args=False)
 
     @torch.no_grad()
@@ -210,14 +217,14 @@ class EnhancedMetaLearningPolicy(nn.Module):
         }
         return (action[0].cpu().numpy() if self.continuous else int(action)), info
 
-    def padded_mask(self, action_mask: Tensor | np.ndarray) -> Bool[Tensor, "B A"]:
-        """Returns masks [A'] or [B, A'] as [B, A]; actions beyond A' are forbidden.
+    def padded_mask(self, action_mask: Tensor | np.ndarray) -> Float[Tensor, "B A"]:
+        """Returns masks or priors [A'] or [B, A'] as [B, A]; actions beyond A' are forbidden.
 
         Raises:
             ShapeError: there are more than the policy has.
         """
         device = self.context_vector.device
-        mask = torch.as_tensor(np.asarray(action_mask), device=device).bool()
+        mask = torch.as_tensor(np.asarray(action_mask), device=device).float()
         mask = mask.reshape(-1, mask.shape[-1])
         if mask.shape[1] > self.action_dim:
             raise ShapeError(

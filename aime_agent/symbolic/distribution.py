@@ -40,7 +40,12 @@ class PhysicsTaskDistribution:
         if len(self.task_by_name) < len(self.tasks):
             (name, _), *_ = Counter(task.name for task in self.tasks).most_common(1)
             raise ConfigError(f"tasks must have different names, found {name!r} twice")
+        self.seed = seed
         self._rng = np.random.default_rng(seed)
+
+    def only(self, tasks: Sequence[PhysicsTask]) -> "PhysicsTaskDistribution":
+        """Returns a distribution like this one over some of its tasks."""
+        return PhysicsTaskDistribution(self.include_noise, tasks, self.seed)
 
     @property
     def task_families(self) -> dict[str, list[PhysicsTask]]:

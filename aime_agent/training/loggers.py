@@ -244,14 +244,22 @@ class UpdateProgressLogger:
 def make_loggers(
     metrics: Path,
     events: Path | None,
-    progress: Logger,
+    other: Logger | None,
     lengths: Mapping[str, Mapping[str, int]] | None,
 ) -> list[Logger]:
-    """Builds the destinations of a run, rolled back to ``lengths``; ``events`` None leaves one out."""
+    """Builds the destinations of a run, rolled back to ``lengths``.
+
+    Args:
+        metrics: File of JSON lines.
+        events: Folder of TensorBoard's; None leaves it out.
+        other: One more destination, such as the terminal.
+        lengths: What `logger_lengths` returned at the checkpoint; None starts anew.
+    """
     loggers: list[Logger] = [
-        JsonlLogger(metrics, None if lengths is None else lengths["JsonlLogger"]),
-        progress,
+        JsonlLogger(metrics, None if lengths is None else lengths["JsonlLogger"])
     ]
+    if other is not None:
+        loggers.append(other)
     if events is not None:
         known = None if lengths is None else lengths.get("TensorBoardLogger")
         try:

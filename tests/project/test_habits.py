@@ -17,6 +17,7 @@ MAY_KEEP_STATE = {
     "aime_agent/data/replay.py::*": "the replay is a store",
     "aime_agent/data/shard.py::*": "how much of an open file is written",
     "aime_agent/data/storage.py::*": "open files",
+    "aime_agent/meta/trainer.py::*": "the loop's counters",
     "aime_agent/optimization/*::*": "balancers and averages keep running values",
     "aime_agent/symbolic/grammar.py::Draft": "a tree in the making",
     "aime_agent/training/learning.py::*": "the loop's counters",
