@@ -74,7 +74,7 @@ class TrainArgs:
     threads: int = 0
     """CPU threads of torch; 0 leaves its default."""
     checkpoint_every: int = 1000
-    """Frames between two checkpoints; updates with --world-model-only."""
+    """Frames between two checkpoints; updates with --world-model-only; 10,000 if not given with sb3-*."""
     eval_every_frames: int = 0
     """Frames between two evaluations; 0 for one at the end."""
     eval_episodes: int = 5

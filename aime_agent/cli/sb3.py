@@ -16,10 +16,6 @@ def train(args: TrainArgs, argv: Sequence[str]) -> int:
     """
     from aime_agent.training.sb3_config import Sb3Config
 
-    if args.resume:
-        raise ConfigError(
-            "--resume: --algo sb3-* begins anew; go on from sb3.zip with SB3's own load"
-        )
     chosen = train_settings(args, argv, Sb3Config)
     known = set(Sb3Config.__dataclass_fields__)
     if alien := sorted(set(chosen) - known):
@@ -27,7 +23,7 @@ def train(args: TrainArgs, argv: Sequence[str]) -> int:
     from aime_agent.training.sb3 import train_sb3
     from aime_agent.training.sb3_transfer import PICTURE, lines
 
-    result = train_sb3(args.task, **chosen)
+    result = train_sb3(args.task, resume=args.resume, **chosen)
     print("\n".join(lines(result)))
     out = Path(args.out or Path("runs") / Sb3Config(task=args.task, **chosen).run_name)
     picture = out / PICTURE

@@ -3,8 +3,8 @@
     train_sb3("walker-stand", algo="sb3-ppo", inside_dream=True, world="runs/quickstart", frames=…)
 
 The run folder keeps ``config.json`` (settings, world, versions), ``metrics.jsonl`` and TensorBoard
-events, ``policy/`` (safetensors and JSON, what `eval` and `collect` load), ``sb3.zip`` (SB3's own, for
-going on), and ``transfer.json`` with the measurement. Returns are stated per 1,000 frames:
+events, ``policy/`` (safetensors and JSON, what `eval` and `collect` load), ``sb3.zip`` (SB3's own),
+``resume/`` until it has come to its end, and ``transfer.json`` with the measurement. Returns are stated per 1,000 frames:
 
     R · 1000 / (actions · action repeat),   gap = dream − reality
 
@@ -14,14 +14,13 @@ Dreams begin with beliefs of the run's replay, episodes at their beginning: part
 import dataclasses
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 from stable_baselines3 import PPO, SAC
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecMonitor
 
@@ -34,11 +33,14 @@ from aime_agent.envs.sb3_vec import VectorToSB3
 from aime_agent.errors import CheckpointError, ConfigError
 from aime_agent.policies.extractors import BeliefExtractor, SlotExtractor
 from aime_agent.policies.saving import load_policy, save_policy
+from aime_agent.training import sb3_resume
 from aime_agent.training.evaluate import versions
-from aime_agent.training.progress import Meter
+from aime_agent.training.interrupts import Wish, deaf_children, listening
 from aime_agent.training.runfolder import machine
 from aime_agent.training.sb3_config import Sb3Config
+from aime_agent.training.sb3_curve import Curve
 from aime_agent.training.sb3_player import POLICY_FOLDER, Sb3Agent, environment_settings
+from aime_agent.training.sb3_transfer import FILE as TRANSFER
 from aime_agent.training.sb3_transfer import Transfer, measure, plot, save
 from aime_agent.world_model.frozen import WorldRef, freeze
 
@@ -46,28 +48,32 @@ _log = logging.getLogger(__name__)
 _INHERITED = ("image_size", "action_repeat", "camera_id", "render_quality")
 
 
-def train_sb3(task: str, **settings: Any) -> Transfer:
+def train_sb3(task: str, *, resume: bool = False, **settings: Any) -> Transfer:
     """Trains with Stable-Baselines3 and measures the policy in dreams and in reality.
 
     Args:
         task: Such as ``walker-stand``.
+        resume: Go on with the run in ``out`` (see `sb3_resume` for what is lost); what is not given
+            is as the run has it.
         **settings: Of `Sb3Config`. What is not given of the environment's settings is the world's.
 
     Raises:
         ConfigError: a setting is unknown or cannot work, or ``out`` holds a run already.
-        CheckpointError: there is no world model at ``world``.
+        CheckpointError: there is no world model at ``world``, or nothing to go on with.
+        KeyboardInterrupt: a signal asked for the end; the state is saved.
     """
-    config = settle(task, **settings)
-    folder = Path(config.out or Path("runs") / config.run_name)
-    if (folder / "config.json").exists():
-        raise ConfigError(f"{folder} holds a run already: give another --out")
+    folder, config = _settle_folder(task, resume, settings)
     if config.threads:
         torch.set_num_threads(config.threads)
     world = freeze(config.world) if config.world else None
-    env = VecMonitor(training_env(config, world))
+    if resume and world is not None:
+        world.require(json.loads((folder / "config.json").read_text())["world_hash"], str(folder))
+    with deaf_children():
+        env = VecMonitor(training_env(config, world))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _describe(folder, config, world)
+        if not resume:
+            _describe(folder, config, world)
         model = make_model(config, env)
         _learn(model, config, folder)
     finally:
@@ -78,7 +84,24 @@ def train_sb3(task: str, **settings: Any) -> Transfer:
     result = measure(agent, config, dreams(config, config.eval_dreams, config.seed + 1))
     save(result, folder)
     plot(folder)
+    shutil.rmtree(folder / sb3_resume.FOLDER, ignore_errors=True)
     return result
+
+
+def _settle_folder(task: str, resume: bool, settings: dict[str, Any]) -> tuple[Path, Sb3Config]:
+    """Returns the run's folder and configuration; writes nothing."""
+    if resume and settings.get("out"):
+        folder = Path(settings["out"])
+    else:
+        config = settle(task, **settings)
+        folder = Path(config.out or Path("runs") / config.run_name)
+    if resume:
+        if (folder / TRANSFER).exists():
+            raise ConfigError(f"--resume: {folder} has come to its end; give another --out")
+        return folder, sb3_resume.settle_resumed(task, folder, settings)
+    if (folder / "config.json").exists():
+        raise ConfigError(f"{folder} holds a run already: give another --out, or --resume")
+    return folder, config
 
 
 def settle(task: str, **settings: Any) -> Sb3Config:
@@ -195,53 +218,34 @@ def _policy(config: Sb3Config) -> tuple[str, dict[str, Any]]:
 
 
 def _learn(model: Any, config: Sb3Config, folder: Path) -> None:
-    """Trains, with metrics in the folder; TensorBoard events too where it is installed."""
-    formats = ["csv"]
+    """Trains to the end, from where a run was stopped, and keeps states to go on from."""
+    begun = sb3_resume.load_state(model, folder / sb3_resume.FOLDER, config.seed)
+    logger = configure(
+        str(folder / "sb3" / f"from-{begun}" if begun else folder / "sb3"), _formats()
+    )
+    model.set_logger(logger)
+    curve, wish = Curve(folder / "metrics.jsonl", config, begun), Wish()
+    every = max(1, config.checkpoint_every // config.action_repeat)
+    keeper = sb3_resume.Keeper(folder / sb3_resume.FOLDER, every, wish)
+    try:
+        with listening(wish):
+            if begun < config.steps:
+                model.learn(config.steps - begun, [curve, keeper], reset_num_timesteps=not begun)
+    finally:
+        curve.meter.close()
+        logger.close()
+    if wish:
+        raise KeyboardInterrupt(f"saved; go on with --resume --out {folder}")
+
+
+def _formats() -> list[str]:
+    """What SB3's own metrics are written as; TensorBoard events where it is installed."""
     try:
         import torch.utils.tensorboard  # noqa: F401
     except ImportError:
         _log.info("no TensorBoard events: pip install 'aime-agent[tensorboard]'")
-    else:
-        formats.append("tensorboard")
-    logger = configure(str(folder / "sb3"), formats)
-    model.set_logger(logger)
-    curve = Curve(folder / "metrics.jsonl", config)
-    try:
-        model.learn(config.steps, callback=curve)
-    finally:
-        curve.meter.close()
-        logger.close()
-
-
-class Curve(BaseCallback):  # type: ignore[misc]
-    """Writes how training goes, and shows it.
-
-    Args:
-        path: The JSON lines.
-        config: Says how many frames an action takes, and how many there are.
-        points: How many lines.
-    """
-
-    def __init__(self, path: Path, config: Sb3Config, points: int = 50) -> None:
-        super().__init__()
-        self.path, self.repeat = path, config.action_repeat
-        self.total = config.steps * config.action_repeat
-        self.every = max(1, self.total // points)
-        self.meter = Meter(self.total, "frames")
-
-    def _on_step(self) -> bool:
-        done = self.num_timesteps * self.repeat
-        stride = self.training_env.num_envs * self.repeat
-        before = done - stride
-        if done // self.every == before // self.every or before >= self.total:
-            return True
-        recent = [e["r"] * 1000 / (e["l"] * self.repeat) for e in self.model.ep_info_buffer]
-        mean = float(np.mean(recent)) if recent else None
-        with self.path.open("a") as file:
-            file.write(json.dumps({"frames": done, "return_per_1000_frames": mean}) + "\n")
-        note = "" if mean is None else f"return {mean:.1f} per 1,000 frames"
-        self.meter.show(min(done, self.total), note)
-        return True
+        return ["csv"]
+    return ["csv", "tensorboard"]
 
 
 def _describe(folder: Path, config: Sb3Config, world: WorldRef | None) -> None:

@@ -50,6 +50,8 @@ class Sb3Config:
     """Real episodes in the measurement after training; 0 for none."""
     eval_dreams: int = 64
     """Dreams in the measurement after training; 0 for none."""
+    checkpoint_every: int = 10_000
+    """Frames between two states that --resume can go on from."""
     image_size: int = 64
     """Side of the frames in pixels."""
     action_repeat: int = 2
@@ -107,6 +109,7 @@ class Sb3Config:
 
 _LEAST = {
     "frames": 1,
+    "checkpoint_every": 1,
     "num_envs": 0,
     "horizon": 1,
     "num_starts": 1,

@@ -26,6 +26,7 @@ MAY_KEEP_STATE = {
     "aime_agent/training/collector.py::*": "the current observation and belief",
     "aime_agent/training/loggers.py::*": "open files",
     "aime_agent/training/progress.py::*": "when something was last shown",
+    "aime_agent/training/sb3_resume.py::Keeper": "when it last kept something",
     "envs/*::*": "an environment is state behind Gymnasium's interface",
 }
 CONSTRUCTORS = {"__init__", "__post_init__", "__setstate__"}

@@ -1,6 +1,8 @@
 """Stable-Baselines3 learns in a dream, is saved, and is measured in the real task by the same verbs."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import gymnasium as gym
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from laws import randomised
-from stable_baselines3 import PPO
+from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from aime_agent.cli.main import main
@@ -160,6 +162,38 @@ def test_runs_are_filmed(run, tmp_path):
     assert (tmp_path / "f.mp4").stat().st_size > 1000
 
 
+def test_an_interrupted_run_goes_on_to_its_end(settings, tmp_path, monkeypatch, capsys):
+    steps = []
+
+    def step(self, action, real=Drift.step):
+        steps.append(action)
+        if len(steps) == 17:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(self, action)
+
+    monkeypatch.setattr(Drift, "step", step)
+    out = tmp_path / "run"
+    more = settings | {"num_envs": 1, "frames": 40, "eval_episodes": 1, "out": str(out)}
+    more |= {"algo": "sb3-sac", "features": "slots"}
+    more |= {"sb3": {"batch_size": 4, "learning_starts": 8}, "checkpoint_every": 10}
+    with pytest.raises(KeyboardInterrupt, match="--resume"):
+        train_sb3(TASK, **more)
+    assert json.loads((out / "resume" / "state.json").read_text())["steps"] == 16
+    with pytest.raises(ConfigError, match="frames must stay 40"):
+        train_sb3(TASK, resume=True, out=str(out), frames=50)
+    assert train_sb3(TASK, resume=True, out=str(out), eval_episodes=2).real is not None
+    assert len(steps) == 17 + 24 + 2 * 24
+    model = SAC.load(out / "sb3.zip")
+    assert (model.num_timesteps, model._n_updates) == (40, 40 - 8)
+    frames = [json.loads(x)["frames"] for x in (out / "metrics.jsonl").read_text().splitlines()]
+    assert frames == list(range(1, 41))
+    assert not (out / "resume").exists()
+    with pytest.raises(ConfigError, match="come to its end"):
+        train_sb3(TASK, resume=True, out=str(out))
+    with pytest.raises(CheckpointError, match="to go on with required"):
+        train_sb3(TASK, resume=True, out=str(tmp_path))
+
+
 def test_what_needs_our_own_agent_says_so(run, capsys):
     assert main(["eval", str(run[0]), "--policy", "untrained"]) == 2
     assert "found one of Stable-Baselines3" in capsys.readouterr().err
@@ -235,7 +269,7 @@ def test_command_prints_the_gap_and_refuses_what_means_nothing(settings, tmp_pat
     assert "transfer gap" in capsys.readouterr().out
     for extra, said in (
         (["--preset", "tiny"], "preset"),
-        (["--resume"], "begins anew"),
+        (["--resume", "--out", str(tmp_path / "run")], "come to its end"),
         (["--out", str(tmp_path / "run")], "holds a run already"),
     ):
         assert main([*words, *extra]) == 2

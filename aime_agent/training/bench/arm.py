@@ -7,7 +7,6 @@ episodes in the real task, and what they cost, that of the world model apart.
 """
 
 import json
-import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -20,12 +19,14 @@ from aime_agent.agents.aime import AimeAgent
 from aime_agent.configs import from_dict
 from aime_agent.envs.make import make_env
 from aime_agent.training.bench.arm_spec import ArmSpec
-from aime_agent.training.bench.curve import RUN, SPENT, commits, note_commit, read_curve, spent
+from aime_agent.training.bench.curve import RUN, commits, note_commit, read_curve
 from aime_agent.training.bench.files import RESULT, write
 from aime_agent.training.evaluate import Predict, evaluate, random_policy
 from aime_agent.training.runfolder import machine
 from aime_agent.training.sb3 import sb3_versions, train_sb3
 from aime_agent.training.sb3_player import Sb3Agent, environment_settings
+from aime_agent.training.sb3_transfer import FILE
+from aime_agent.training.spending import SPENT, spent
 from aime_agent.world_model.frozen import freeze
 
 
@@ -42,14 +43,15 @@ class Player(NamedTuple):
 def run(spec: ArmSpec, folder: Path) -> dict[str, Any]:
     """Trains, plays, and returns and writes the result."""
     note_commit(folder)
+    before = _earlier(folder / RUN)
     env = make_env(spec.task, **environment_settings(spec.world_config))
     try:
         player = make_player(spec, folder / RUN, env)
-        trained = spent()
+        trained = spent(before)
         found = evaluate(player.predict, env, spec.episodes, spec.seed)
     finally:
         env.close()
-    after = spent()
+    after = spent(before)
     result = {
         "spec": asdict(spec),
         "arm": spec.arm,
@@ -103,15 +105,23 @@ def world_facts(spec: ArmSpec) -> dict[str, Any] | None:
 
 
 def _with_sb3(spec: ArmSpec, home: Path) -> Player:
-    """Trains with Stable-Baselines3, anew where it was interrupted."""
+    """Trains with Stable-Baselines3, from where it was interrupted."""
     config = spec.sb3_config(str(home))
     if config is None:
         raise ValueError(f"arm {spec.arm!r}: training with Stable-Baselines3 required")
-    shutil.rmtree(home, ignore_errors=True)
-    dream = train_sb3(**asdict(config)).dream
+    if not (home / FILE).exists():
+        train_sb3(**asdict(config), resume=(home / "config.json").exists())
+    dream = json.loads((home / FILE).read_text())["dream"]
     agent = Sb3Agent.load(home)
-    mean = None if dream is None else dream.mean
+    mean = None if dream is None else dream["mean"]
     return Player(agent.predict, _count(agent.player.policy), mean)
+
+
+def _earlier(home: Path) -> dict[str, float]:
+    """What interrupted processes had spent on the training in a folder."""
+    file = home / "metrics.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return json.loads(lines[-1]) if lines else {}
 
 
 def _count(*modules: nn.Module) -> int:

@@ -9,14 +9,10 @@ episodes after every so many frames, with all it takes to repeat them.
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
-
-import psutil
 
 from aime_agent.configs import config_hash, from_dict
 from aime_agent.errors import ConfigError
@@ -25,10 +21,10 @@ from aime_agent.training.config import TrainConfig
 from aime_agent.training.evaluate import versions
 from aime_agent.training.parts import Evaluation, Factories, default_evaluation
 from aime_agent.training.runfolder import machine
+from aime_agent.training.spending import SPENT, spent
 from aime_agent.training.train import train
 
 RUN, COMMITS = "run", "commits.json"
-SPENT = ("cpu_seconds", "wall_seconds")
 POINT = ("frames", "update", "return", "ci95_low", "ci95_high", *SPENT)
 """What a curve's point holds."""
 
@@ -140,30 +136,9 @@ def counting(done: Mapping[str, float]) -> Callable[[TrainConfig], Evaluation | 
         evaluate = default_evaluation(config)
         if evaluate is None:
             return None
-        return lambda agent: {**evaluate(agent), **_sum(done, spent())}
+        return lambda agent: {**evaluate(agent), **spent(done)}
 
     return make
-
-
-def spent() -> dict[str, float]:
-    """Seconds on the clock since this process began, and `cpu_seconds`."""
-    wall = time.time() - psutil.Process().create_time()
-    return {"cpu_seconds": cpu_seconds(), "wall_seconds": wall}
-
-
-def cpu_seconds() -> float:
-    """Processor seconds of this process and of all below it, those of environments included."""
-    own = psutil.Process()
-    total = 0.0
-    for process in [own, *own.children(recursive=True)]:
-        with suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
-    return total
-
-
-def _sum(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    return {name: one[name] + other[name] for name in SPENT}
 
 
 def commits(folder: Path) -> list[str]:

@@ -12,13 +12,14 @@ from PIL import Image
 from aime_agent.cli.main import main
 from aime_agent.errors import ConfigError, DataError
 from aime_agent.training.bench import curve
-from aime_agent.training.bench.curve import RUN, CurveSpec, counting, read_curve, spent
+from aime_agent.training.bench.curve import RUN, CurveSpec, counting, read_curve
 from aime_agent.training.bench.dmc100k import Curves, collect, learn
 from aime_agent.training.bench.dmc100k_report import plot, report_tables, scores, summary
 from aime_agent.training.bench.files import RESULT
 from aime_agent.training.bench.published import load_published
 from aime_agent.training.bench.rows import save_rows, stored_rows
 from aime_agent.training.config import TrainConfig
+from aime_agent.training.spending import spent
 
 PUBLISHED = Path(__file__).parents[3] / "benchmarks" / "baselines" / "dmc100k_published.json"
 

@@ -90,6 +90,10 @@ def test_an_arm_trains_plays_and_says_what_it_cost(name, worlds, tmp_path):
     assert (found["dream_per_1000_frames"] is None) == (name != "ppo-dream")
     assert found["evaluation"]["cpu_seconds"] > 0
     assert "stable-baselines3" in found["versions"]
+    if spec.sb3_config(""):  # what has been trained is not trained again, and still counts
+        again = arm.run(spec, tmp_path)
+        assert again["returns"] == found["returns"]
+        assert again["training"]["cpu_seconds"] > found["training"]["cpu_seconds"]
 
 
 def test_a_world_is_taken_only_if_it_was_trained_so(worlds, tmp_path):
