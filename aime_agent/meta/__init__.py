@@ -15,4 +15,5 @@
 | `attention_analysis` | where the policy looked, in numbers and pictures |
 | `journal` | metrics, returns per task, laws that were found |
 | `trainer` | `EnhancedMAMLTrainer` |
+| `janus` | the seed's import paths |
 """

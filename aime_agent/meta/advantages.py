@@ -3,7 +3,8 @@
     A_t = Σ_k (γλ)^k δ_{t+k},    δ_t = r_t + γ b_{t+1} − b_t                 (Schulman et al., 2016)
 
 b is a baseline: linear in (o, o², t, t², t³, 1), fitted to the returns of the same episodes by ridge
-regression (Duan et al., 2016); the mean return of the *other* episodes; or a value that is given.
+regression (Duan et al., 2016), in time alone where there are too few steps for more; the mean return
+of the *other* episodes; or a value that is given.
 Advantages are normalised over a task's steps, never within one episode, where a reward at the end
 would lose its size. Shapes: E episodes, T steps, O observation.
 """
@@ -36,12 +37,18 @@ def linear_baseline(
     returns: Float[Tensor, "E T"],
     valid: Bool[Tensor, "E T"],
 ) -> Float[Tensor, "E T"]:
-    """Returns the fitted b_t."""
-    episodes, length, _ = observations.shape
+    """Returns the fitted b_t.
+
+    Observations count only if there are two steps per number to fit: a baseline that passes through
+    the returns of its own episodes leaves nothing to learn from.
+    """
+    episodes, length, size = observations.shape
     time = torch.linspace(0, 1, length, dtype=torch.float64, device=returns.device)
     time = time.expand(episodes, -1)[..., None]
     seen = observations.double().clamp(-10.0, 10.0)
-    features = torch.cat([seen, seen**2, time, time**2, time**3, torch.ones_like(time)], dim=-1)
+    of_time = torch.cat([time, time**2, time**3, torch.ones_like(time)], dim=-1)
+    few = 2 * (2 * size + of_time.shape[-1]) > int(valid.sum())
+    features = of_time if few else torch.cat([seen, seen**2, of_time], dim=-1)
     known = features[valid]
     moments = known.T @ known
     moments += _RIDGE * len(known) * torch.eye(len(moments), dtype=known.dtype, device=known.device)

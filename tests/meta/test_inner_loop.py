@@ -127,6 +127,13 @@ def test_a_linear_return_is_fitted_exactly():
     assert_equal(linear_baseline(observations, returns, valid), returns, atol=2e-2)
 
 
+def test_a_baseline_with_more_numbers_than_steps_is_of_time_alone():
+    """Otherwise it would pass through every return, and no action would look better than another."""
+    returns = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.5, 0.5], [0.1, 0.1]])
+    found = linear_baseline(torch.rand(4, 2, 50), returns, torch.ones(4, 2, dtype=torch.bool))
+    assert_equal(found, torch.full((4, 2), 0.4), atol=1e-3)
+
+
 def test_terminal_rewards_keep_their_size_within_a_task():
     """Normalised within one episode, 0.9 and 0.1 would look alike."""
     rewards = torch.tensor([[0.0, 0.9], [0.0, 0.1], [0.0, 0.5]])
