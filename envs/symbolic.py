@@ -56,6 +56,8 @@ class SymbolicConfig:
         noise: Whether the target is disturbed by the task's noise level.
         measured: Rows from MuJoCo instead of the formula, for the suite ``dmc``.
         max_nodes: Largest law; None for the tasks' own.
+        observed_nodes: The observation has room for at least so many, so that environments of
+            different tasks look alike to one policy.
         observation: ``dict``, or ``flat`` for the nodes' features as one vector
             (16 nodes make the 128 numbers of the seed's policy).
         data_rows: Rows of data in the observation.
@@ -68,6 +70,7 @@ class SymbolicConfig:
     noise: bool = False
     measured: bool = False
     max_nodes: int | None = None
+    observed_nodes: int = 0
     observation: str = "dict"
     data_rows: int = 32
     complexity_cost: float = COMPLEXITY_COST
@@ -118,7 +121,8 @@ class SymbolicDiscoveryEnv(gymnasium.Env[Any, Any], EzPickle):
             raise ConfigError(f"render_mode must be ansi or rgb_array, found {render_mode!r}")
         self.config = c = override(config or SymbolicConfig(), **overrides)
         self.tasks = _chosen(task, c)
-        self.max_nodes = c.max_nodes or max(t.max_nodes for t in self.tasks)
+        longest = max(t.max_nodes for t in self.tasks)
+        self.max_nodes = c.max_nodes or max(c.observed_nodes, longest)
         self.render_mode = render_mode
         self.action_space = spaces.Discrete(NUM_TOKENS)
         full = observation_space(self.max_nodes, c.data_rows)

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from aime_agent.cli import discover
+from aime_agent.cli import discover, meta
 from aime_agent.cli.bench import BenchArgs, bench
 from aime_agent.cli.bench_dmc100k import BenchCurvesArgs, bench_curves
 from aime_agent.cli.bench_options import BenchObjectsArgs
 from aime_agent.cli.bench_plug_in import BenchPlugInArgs, bench_plug_in
 from aime_agent.cli.checks import check_no_dataset, check_task, train_settings
 from aime_agent.cli.discover import DiscoverArgs
+from aime_agent.cli.meta import MetaAdaptArgs, MetaTrainArgs
 from aime_agent.cli.options import (
     Args,
     CollectArgs,
@@ -50,6 +51,8 @@ def run(args: Args, argv: Sequence[str]) -> int:
             code = datasets.run(args, argv)
         case DoctorArgs():
             code = doctor(args)
+        case MetaTrainArgs() | MetaAdaptArgs() | DiscoverArgs():
+            code = _meta(args)
         case _:
             code = _bench(args)
     return code
@@ -154,8 +157,17 @@ def resume_hint(argv: Sequence[str]) -> str:
     return shlex.join(["aime-agent", *words, "--resume"])
 
 
+def _meta(args: MetaTrainArgs | MetaAdaptArgs | DiscoverArgs) -> int:
+    match args:
+        case MetaTrainArgs():
+            return meta.train(args)
+        case MetaAdaptArgs():
+            return meta.adapt(args)
+    return discover.run(args)
+
+
 def _bench(
-    args: BenchArgs | BenchObjectsArgs | BenchCurvesArgs | BenchPlugInArgs | DiscoverArgs,
+    args: BenchArgs | BenchObjectsArgs | BenchCurvesArgs | BenchPlugInArgs,
 ) -> int:
     match args:
         case BenchArgs():
@@ -164,8 +176,6 @@ def _bench(
             return bench_curves(args)
         case BenchPlugInArgs():
             return bench_plug_in(args)
-        case DiscoverArgs():
-            return discover.run(args)
     from aime_agent.cli.bench_objects import bench_objects
 
     return bench_objects(args)

@@ -21,6 +21,7 @@ from aime_agent.cli.bench_options import BenchObjectsArgs
 from aime_agent.cli.bench_plug_in import BenchPlugInArgs
 from aime_agent.cli.choices import ALGORITHMS, FEATURES, PLAYERS, POLICIES, PRESETS, QUALITIES
 from aime_agent.cli.discover import SEARCHERS, DiscoverArgs
+from aime_agent.cli.meta import MetaAdaptArgs, MetaTrainArgs
 from aime_agent.cli.plan_options import PLANNERS, PlanArgs
 from aime_agent.cli.record_options import LAYOUTS, RecordAllArgs, RecordArgs
 from aime_agent.cli.words import one_line
@@ -213,6 +214,8 @@ Args = (
     | BenchObjectsArgs
     | BenchPlugInArgs
     | DiscoverArgs
+    | MetaTrainArgs
+    | MetaAdaptArgs
 )
 VERBS: dict[str, type[Args]] = {
     "quickstart": QuickstartArgs,
@@ -229,12 +232,14 @@ VERBS: dict[str, type[Args]] = {
     "bench objects": BenchObjectsArgs,
     "bench dmc100k": BenchCurvesArgs,
     "bench plug-in": BenchPlugInArgs,
+    "meta train": MetaTrainArgs,
+    "meta adapt": MetaAdaptArgs,
     "meta discover": DiscoverArgs,
 }
 _CHOICES = {"preset": PRESETS, "render_quality": QUALITIES, "policy": POLICIES, "player": PLAYERS}
 _CHOICES |= {"algo": ALGORITHMS, "features": FEATURES}
 _CHOICES |= {"planner": PLANNERS, "method": SEARCHERS, "layout": LAYOUTS}
-_OPEN_CHOICES = {("policy", CollectArgs), ("policy", RecordArgs)}
+_OPEN_CHOICES = {("policy", CollectArgs), ("policy", RecordArgs), ("preset", MetaTrainArgs)}
 GROUPS = ("bench", "meta")
 """First words of verbs of two words."""
 

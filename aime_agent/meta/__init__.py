@@ -16,4 +16,6 @@
 | `journal` | metrics, returns per task, laws that were found |
 | `trainer` | `EnhancedMAMLTrainer` |
 | `janus` | the seed's import paths |
+| `named`, `presets` | families and settings by name |
+| `adaptation`, `restored` | what adaptation gains on new tasks, from a checkpoint |
 """

@@ -36,13 +36,14 @@ class PhysicsFamily:
 
     Args:
         distribution: Its tasks; noise as it says.
+        name: What it is called in checkpoints.
         **settings: Of `SymbolicDiscoveryEnv`.
     """
 
-    name = "physics"
-
-    def __init__(self, distribution: PhysicsTaskDistribution, **settings: Any) -> None:
-        self.distribution, self.settings = distribution, settings
+    def __init__(
+        self, distribution: PhysicsTaskDistribution, name: str = "physics", **settings: Any
+    ) -> None:
+        self.distribution, self.name, self.settings = distribution, name, settings
 
     def sample_task_batch(self, n_tasks: int) -> list[Any]:
         """Draws laws of all difficulties."""
