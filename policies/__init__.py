@@ -9,6 +9,7 @@
 | `tokens` | what a task can attend over: nodes, slots, parts of a state |
 | `task_encoder` | a task, told from trajectories |
 | `meta_policy` | the policy whose task embedding asks where to look |
+| `transfer` | attention of one policy for another |
 | `saving` | policies on disk as safetensors and JSON; nothing is unpickled |
 
 Nothing heavy is imported before it is used.
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from aime_agent.policies.slots import SlotActorCriticPolicy as SlotActorCriticPolicy
     from aime_agent.policies.slots import SlotSACPolicy as SlotSACPolicy
     from aime_agent.policies.slots import SlotTD3Policy as SlotTD3Policy
+    from aime_agent.policies.transfer import transfer_attention as transfer_attention
     from aime_agent.world_model.frozen import freeze as freeze
 
 _PUBLIC = {
@@ -47,6 +49,7 @@ _PUBLIC = {
     "load_policy": "aime_agent.policies.saving",
     "perception_kwargs": "aime_agent.policies.perception",
     "save_policy": "aime_agent.policies.saving",
+    "transfer_attention": "aime_agent.policies.transfer",
 }
 
 

@@ -31,6 +31,7 @@ _EXTRA = 3
 """Numbers of a context step beside observation and action: reward, done, valid."""
 _LOCAL_QUERIES = 2
 _FORBIDDEN = -1e9
+_HEADS = ("policy_head", "value_head", "auxiliary_head", "log_std")
 INNER_PARAMS = ("all", "heads", "context")
 
 
@@ -257,16 +258,18 @@ class EnhancedMetaLearningPolicy(nn.Module):
     def inner_parameters(self, which: str) -> list[str]:
         """Returns the names of the parameters that adapt: all, the heads, or the context vector.
 
+        Frozen ones are left out.
+
         Raises:
-            ConfigError: ``which`` is none of these.
+            ConfigError: ``which`` is none of these, or all of them are frozen.
         """
         if which not in INNER_PARAMS:
             raise ConfigError(f"inner_params must be one of {INNER_PARAMS}, found {which!r}")
-        names = [name for name, _ in self.named_parameters()]
-        if which == "context":
-            return ["context_vector"]
-        heads = ("policy_head", "value_head", "auxiliary_head", "log_std")
-        return [name for name in names if which == "all" or name.startswith(heads)]
+        begins = {"all": ("",), "context": ("context_vector",), "heads": _HEADS}[which]
+        free = [name for name, p in self.named_parameters() if p.requires_grad]
+        if not (names := [name for name in free if name.startswith(begins)]):
+            raise ConfigError(f"inner_params={which!r}: nothing to adapt is left, all is frozen")
+        return names
 
     def _attend(self, task: Float[Tensor, "B H"], seen: TokenSet) -> Attended:
         """Lets every query of the task read the tokens."""

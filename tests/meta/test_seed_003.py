@@ -10,11 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from aime_agent.layers.conditioning import GatingFusion
+from aime_agent.layers.query_attention import Attended
 from aime_agent.meta import janus
 from aime_agent.meta.config import EnhancedMetaLearningConfig
-from aime_agent.policies.meta_policy import EnhancedMetaLearningPolicy
+from aime_agent.meta.families import PhysicsFamily
+from aime_agent.policies.meta_policy import EnhancedMetaLearningPolicy, policy_for
+from aime_agent.policies.transfer import PARTS, transfer_attention
 from aime_agent.symbolic.distribution import PhysicsTaskDistribution
 
 TESTS = Path(__file__).parents[1]
@@ -156,6 +160,11 @@ def seed(tmp_path, monkeypatch):
     janus.uninstall()
 
 
+def _laws(*names):
+    known = PhysicsTaskDistribution()
+    return known.only([known.get_task_by_name(name) for name in names])
+
+
 def _run(snippet, names):
     exec(compile(snippet, "seed 003", "exec"), names)
 
@@ -210,9 +219,7 @@ def test_the_custom_policy_is_trained_and_its_statistics_are_read(seed):
 
 
 def test_the_evolution_of_attention_is_plotted(seed, make_trainer):
-    known = PhysicsTaskDistribution()
-    law = known.get_task_by_name("harmonic_oscillator")
-    seed["trainer"] = make_trainer(known.only([law]), tasks_per_batch=1)
+    seed["trainer"] = make_trainer(_laws("harmonic_oscillator"), tasks_per_batch=1)
     seed["trainer"].train(2)
     _run(EVOLUTION, seed)
     plt = seed["plt"]
@@ -244,13 +251,12 @@ def test_fusions_and_encodings_are_meta_trained(make_trainer, fusion_type, hiera
 
 
 def test_auxiliary_predictions_are_learned(make_trainer):
-    known = PhysicsTaskDistribution()
-    law = known.get_task_by_name("kepler_orbit")
+    laws = _laws("kepler_orbit")
     trainer = make_trainer(
-        known.only([law]), tasks_per_batch=1, adaptation_steps=0, max_episode_steps=20,
+        laws, tasks_per_batch=1, adaptation_steps=0, max_episode_steps=20,
         meta_lr=0.02, policy_loss_weight=0.0, value_loss_weight=0.0,
     )  # fmt: skip
-    played = [trainer.play(law)]
+    played = [trainer.play(laws.tasks[0])]
     first, *_, last = (trainer._update(played) for _ in range(30))
     for key in ("meta/complexity_loss", "meta/convergence_loss"):
         assert 0 < last[key] < 0.5 * first[key], key
@@ -282,3 +288,47 @@ def test_tests_of_the_claims_exist(claim):
         path, _, function = name.partition("::")
         text = (TESTS / path).read_text(encoding="utf-8")
         assert re.search(rf"^def {function}\(", text, re.MULTILINE), name
+
+
+class NewestFirst(nn.Module):
+    """Attention made for trees: the newest nodes count most, by how much is learned."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.nearness = nn.Parameter(torch.tensor(0.5))
+        self.value = nn.Linear(dim, dim)
+
+    def forward(self, queries, tokens, mask):
+        place = torch.arange(tokens.shape[1], device=tokens.device) - mask.sum(1, keepdim=True)
+        scores = (self.nearness * place).masked_fill(~mask, -1e9)
+        weights = (torch.softmax(scores, dim=-1) * mask)[:, None, None]
+        weights = weights.expand(-1, 1, queries.shape[1], -1)
+        return Attended((weights @ self.value(tokens)[:, None])[:, 0], weights, mask)
+
+
+def test_attention_of_ones_own_is_trained_and_recorded(make_trainer):
+    law = _laws("kepler_orbit")
+    env = PhysicsFamily(law).make_env()
+    policy = policy_for(
+        env.observation_space, env.action_space, hidden_dim=8, attention=NewestFirst(8)
+    )
+    trainer = make_trainer(law, policy, tasks_per_batch=1, max_episode_steps=20)
+    trainer.meta_train_step()
+    assert policy.attention.nearness.item() != 0.5
+    found = trainer.attention_analyzer.analyze_attention_evolution("kepler_orbit")
+    assert 0 < found["entropy"][0] < 1
+
+
+def test_attention_learned_on_simple_laws_stays_frozen_on_harder_ones(make_trainer):
+    simple = make_trainer(_laws("kepler_orbit"), tasks_per_batch=1)
+    simple.meta_train_step()
+    hard = make_trainer(_laws("damped_oscillator"), tasks_per_batch=1, max_episode_steps=20)
+    before = hard.policy.policy_head.weight.detach().clone()
+    names = transfer_attention(simple.policy, hard.policy, PARTS, freeze=True)
+    experience = hard.play(hard.task_distribution.tasks[0])
+    hard.meta_train_step()
+    for name in names:
+        learned = simple.policy.state_dict()[name]
+        assert torch.equal(experience.parameters[name], learned), name
+        assert torch.equal(hard.policy.state_dict()[name], learned), name
+    assert not torch.equal(hard.policy.policy_head.weight, before)
