@@ -10,6 +10,7 @@
 | `task_encoder` | a task, told from trajectories |
 | `meta_policy` | the policy whose task embedding asks where to look |
 | `transfer` | attention of one policy for another |
+| `task_query` | the same attention for Stable-Baselines3, and for slots |
 | `saving` | policies on disk as safetensors and JSON; nothing is unpickled |
 
 Nothing heavy is imported before it is used.
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from aime_agent.policies.slots import SlotActorCriticPolicy as SlotActorCriticPolicy
     from aime_agent.policies.slots import SlotSACPolicy as SlotSACPolicy
     from aime_agent.policies.slots import SlotTD3Policy as SlotTD3Policy
+    from aime_agent.policies.task_query import SlotMetaPolicy as SlotMetaPolicy
+    from aime_agent.policies.task_query import TaskQueryExtractor as TaskQueryExtractor
     from aime_agent.policies.transfer import transfer_attention as transfer_attention
     from aime_agent.world_model.frozen import freeze as freeze
 
@@ -43,8 +46,10 @@ _PUBLIC = {
     "PerceptionExtractor": "aime_agent.policies.perception",
     "SlotActorCriticPolicy": "aime_agent.policies.slots",
     "SlotExtractor": "aime_agent.policies.extractors",
+    "SlotMetaPolicy": "aime_agent.policies.task_query",
     "SlotSACPolicy": "aime_agent.policies.slots",
     "SlotTD3Policy": "aime_agent.policies.slots",
+    "TaskQueryExtractor": "aime_agent.policies.task_query",
     "freeze": "aime_agent.world_model.frozen",
     "load_policy": "aime_agent.policies.saving",
     "perception_kwargs": "aime_agent.policies.perception",

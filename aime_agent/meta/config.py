@@ -50,6 +50,9 @@ class EnhancedMetaLearningConfig:
         second_order: Whether the meta-gradient goes through the inner gradients; None for only on
             an accelerator. First order is nearly as good and three times cheaper.
         inner_params: What adapts: ``all``, ``heads``, or the ``context`` vector.
+        support_loss_weight: How much the outer loss also counts the episodes before the last inner
+            step (Antoniou et al., 2019, multi-step loss); 0 leaves the starting point free to play
+            as badly as it likes.
         outer_epochs: Passes over the collected episodes per meta-update.
         clip_ratio: Clip of the outer surrogate (PPO).
         policy_entropy_weight: Bonus for undecided actions; not attention's.
@@ -92,6 +95,7 @@ class EnhancedMetaLearningConfig:
     seed: int = 0
     second_order: bool | None = None
     inner_params: str = "all"
+    support_loss_weight: float = 0.0
     outer_epochs: int = 1
     clip_ratio: float = 0.2
     policy_entropy_weight: float = 0.0

@@ -9,11 +9,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
 
+from aime_agent.envs.beliefs import BeliefObservation
 from aime_agent.envs.symbolic import SymbolicDiscoveryEnv
 from aime_agent.errors import ConfigError
 from aime_agent.policies.meta_policy import EnhancedMetaLearningPolicy
 from aime_agent.policies.tokens import TreeTokenizer
 from aime_agent.symbolic.distribution import PhysicsTaskDistribution
+from aime_agent.world_model.frozen import WorldRef
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +56,29 @@ class PhysicsFamily:
         tasks = tuple(self.distribution.tasks) if task is None else (task,)
         noise = self.distribution.include_noise
         return SymbolicDiscoveryEnv(tasks=tasks, **({"noise": noise} | self.settings))
+
+
+class BeliefFamily:
+    """A family seen through a frozen world model: its belief and slots instead of pixels.
+
+    Args:
+        family: Whose environments show pixels.
+        world: The model; `aime_agent.policies.freeze` makes one.
+        observation: ``objects`` (belief, slots, centres, masses) or ``belief``.
+    """
+
+    def __init__(self, family: TaskFamily, world: WorldRef, observation: str = "objects") -> None:
+        self.family, self.world, self.observation = family, world, observation
+        self.name = family.name
+
+    def sample_task_batch(self, n_tasks: int) -> list[Any]:
+        """Draws tasks."""
+        return self.family.sample_task_batch(n_tasks)
+
+    def make_env(self, task: Any = None) -> gymnasium.Env[Any, Any]:
+        """Makes an environment of beliefs."""
+        env = self.family.make_env(task)
+        return BeliefObservation(env, self.world, observation=self.observation)
 
 
 def as_family(

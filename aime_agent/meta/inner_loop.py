@@ -144,10 +144,20 @@ def adapt(
     second_order: bool,
 ) -> Parameters:
     """Returns the parameters after one inner step per rollout, from the policy's own."""
-    parameters: Parameters = dict(policy.named_parameters())
+    return adaptation_path(policy, rollouts, config, second_order)[-1]
+
+
+def adaptation_path(
+    policy: EnhancedMetaLearningPolicy,
+    rollouts: Sequence[Rollout],
+    config: EnhancedMetaLearningConfig,
+    second_order: bool,
+) -> list[Parameters]:
+    """Returns θ_0, …, θ_K, each with its graph to the policy's own."""
+    path: list[Parameters] = [dict(policy.named_parameters())]
     for rollout in rollouts:
-        parameters = inner_step(policy, parameters, rollout, config, second_order)
-    return parameters
+        path.append(inner_step(policy, path[-1], rollout, config, second_order))
+    return path
 
 
 def _differentiable_recurrence(second_order: bool) -> AbstractContextManager[None]:

@@ -21,7 +21,7 @@ from aime_agent.meta.attention_analysis import AttentionAnalyzer
 from aime_agent.meta.config import EnhancedMetaLearningConfig
 from aime_agent.meta.experience import Experience, make_envs, play_task
 from aime_agent.meta.families import TaskFamily, as_family, check_fit
-from aime_agent.meta.inner_loop import adapt
+from aime_agent.meta.inner_loop import Parameters, adaptation_path
 from aime_agent.meta.journal import Journal
 from aime_agent.meta.meta_loss import meta_losses, weighted
 from aime_agent.meta.rollouts import Rollout, prepare_task_context
@@ -175,9 +175,9 @@ class EnhancedMAMLTrainer:
         c, terms = self.config, list[dict[str, float]]()
         self.meta_optimizer.zero_grad()
         for experience in played:
-            adapted = adapt(self.policy, experience.support, c, c.differentiates_twice)
-            losses = meta_losses(self.policy, adapted, experience.query, c, self._most_nodes)
-            total = weighted(losses, c)
+            path = adaptation_path(self.policy, experience.support, c, c.differentiates_twice)
+            losses = meta_losses(self.policy, path[-1], experience.query, c, self._most_nodes)
+            total = weighted(losses, c) + self._support_loss(path, experience)
             if not total.isfinite():
                 continue
             (total / len(played)).backward()
@@ -192,6 +192,17 @@ class EnhancedMAMLTrainer:
         return named | {
             "meta_loss": total_loss, "meta/gradient_norm": float(norm), "meta/skipped": skipped
         }  # fmt: skip
+
+    def _support_loss(self, path: Sequence[Parameters], experience: Experience) -> Tensor:
+        """Returns the mean loss of the episodes before the last inner step, weighted; 0 if unwanted."""
+        c, support = self.config, experience.support
+        if not support or c.support_loss_weight == 0.0:
+            return torch.zeros((), device=c.device)
+        each = [
+            weighted(meta_losses(self.policy, parameters, rollout, c, self._most_nodes), c)
+            for parameters, rollout in zip(path, support, strict=False)
+        ]
+        return c.support_loss_weight * torch.stack(each).mean()
 
     def _look(self, experience: Experience) -> float:
         """Records where the policy looks in the last episode; draws it now and then."""
