@@ -10,17 +10,17 @@ from aime_agent.symbolic.catalogue import SUITES
 PRESETS: dict[str, dict[str, Any]] = {
     "seed": {},
     "smoke": {
-        "tasks_per_batch": 2, "adaptation_steps": 1, "adaptation_lr": 0.1, "support_episodes": 4,
+        "tasks_per_batch": 2, "adaptation_steps": 1, "adaptation_lr": 0.03, "support_episodes": 4,
         "query_episodes": 4, "max_episode_steps": 20, "hidden_dim": 16, "num_attention_heads": 2,
         "meta_iterations": 2, "attention_save_interval": 2,
     },
     "cpu": {
-        "meta_lr": 1e-3, "tasks_per_batch": 8, "adaptation_steps": 1, "adaptation_lr": 0.1,
-        "support_episodes": 16, "query_episodes": 16, "hidden_dim": 32, "outer_epochs": 3,
+        "meta_lr": 1e-3, "tasks_per_batch": 10, "adaptation_steps": 1, "adaptation_lr": 0.03,
+        "support_episodes": 20, "query_episodes": 20, "hidden_dim": 32, "outer_epochs": 3,
         "meta_iterations": 100, "attention_save_interval": 25, "checkpoint_every": 10,
     },
     "gpu": {
-        "meta_lr": 1e-3, "tasks_per_batch": 20, "adaptation_steps": 1, "adaptation_lr": 0.1,
+        "meta_lr": 1e-3, "tasks_per_batch": 20, "adaptation_steps": 1, "adaptation_lr": 0.03,
         "support_episodes": 20, "query_episodes": 20, "hidden_dim": 256, "num_attention_heads": 8,
         "outer_epochs": 3, "meta_iterations": 300,
     },
