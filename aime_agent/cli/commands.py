@@ -7,6 +7,7 @@ from typing import Any
 
 from aime_agent.cli import discover, meta
 from aime_agent.cli.bench import BenchArgs, bench
+from aime_agent.cli.bench_adaptation import BenchAdaptationArgs, bench_adaptation
 from aime_agent.cli.bench_dmc100k import BenchCurvesArgs, bench_curves
 from aime_agent.cli.bench_options import BenchObjectsArgs
 from aime_agent.cli.bench_plug_in import BenchPlugInArgs, bench_plug_in
@@ -51,7 +52,7 @@ def run(args: Args, argv: Sequence[str]) -> int:
             code = datasets.run(args, argv)
         case DoctorArgs():
             code = doctor(args)
-        case MetaTrainArgs() | MetaAdaptArgs() | DiscoverArgs():
+        case MetaTrainArgs() | MetaAdaptArgs() | DiscoverArgs() | BenchAdaptationArgs():
             code = _meta(args)
         case _:
             code = _bench(args)
@@ -157,8 +158,10 @@ def resume_hint(argv: Sequence[str]) -> str:
     return shlex.join(["aime-agent", *words, "--resume"])
 
 
-def _meta(args: MetaTrainArgs | MetaAdaptArgs | DiscoverArgs) -> int:
+def _meta(args: MetaTrainArgs | MetaAdaptArgs | DiscoverArgs | BenchAdaptationArgs) -> int:
     match args:
+        case BenchAdaptationArgs():
+            return bench_adaptation(args)
         case MetaTrainArgs():
             return meta.train(args)
         case MetaAdaptArgs():

@@ -16,6 +16,7 @@ import tyro
 from tyro.conf import Positional, UseAppendAction, arg
 
 from aime_agent.cli.bench import BenchArgs
+from aime_agent.cli.bench_adaptation import BenchAdaptationArgs
 from aime_agent.cli.bench_dmc100k import BenchCurvesArgs
 from aime_agent.cli.bench_options import BenchObjectsArgs
 from aime_agent.cli.bench_plug_in import BenchPlugInArgs
@@ -213,6 +214,7 @@ Args = (
     | BenchCurvesArgs
     | BenchObjectsArgs
     | BenchPlugInArgs
+    | BenchAdaptationArgs
     | DiscoverArgs
     | MetaTrainArgs
     | MetaAdaptArgs
@@ -232,6 +234,7 @@ VERBS: dict[str, type[Args]] = {
     "bench objects": BenchObjectsArgs,
     "bench dmc100k": BenchCurvesArgs,
     "bench plug-in": BenchPlugInArgs,
+    "bench adaptation": BenchAdaptationArgs,
     "meta train": MetaTrainArgs,
     "meta adapt": MetaAdaptArgs,
     "meta discover": DiscoverArgs,
@@ -240,6 +243,7 @@ _CHOICES = {"preset": PRESETS, "render_quality": QUALITIES, "policy": POLICIES, 
 _CHOICES |= {"algo": ALGORITHMS, "features": FEATURES}
 _CHOICES |= {"planner": PLANNERS, "method": SEARCHERS, "layout": LAYOUTS}
 _OPEN_CHOICES = {("policy", CollectArgs), ("policy", RecordArgs), ("preset", MetaTrainArgs)}
+_OPEN_CHOICES |= {("preset", BenchAdaptationArgs)}
 GROUPS = ("bench", "meta")
 """First words of verbs of two words."""
 

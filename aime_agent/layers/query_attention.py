@@ -84,6 +84,12 @@ class SingleKeyAttention(TaskQueryAttention):
         return super().forward(queries, mean[:, None], mask.any(dim=1, keepdim=True))
 
 
+ATTENTIONS: dict[str, type[TaskQueryAttention]] = {
+    "query": TaskQueryAttention,
+    "single_key": SingleKeyAttention,
+}
+
+
 def attention_entropy(
     weights: Float[Tensor, "B J Q N"], mask: Bool[Tensor, "B N"], normalized: bool = True
 ) -> Float[Tensor, "B J Q"]:

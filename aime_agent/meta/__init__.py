@@ -18,4 +18,5 @@
 | `janus` | the seed's import paths |
 | `named`, `presets` | families and settings by name |
 | `adaptation`, `restored` | what adaptation gains on new tasks, from a checkpoint |
+| `adaptation_arms`, `adaptation_bench`, `adaptation_report` | does meta-training pay, and which part of it |
 """

@@ -6,6 +6,7 @@ import torch
 
 from aime_agent.errors import ConfigError, nearest
 from aime_agent.layers.conditioning import FUSIONS
+from aime_agent.layers.query_attention import ATTENTIONS
 from aime_agent.policies.meta_policy import INNER_PARAMS
 
 BASELINES = ("linear", "leave_one_out", "value")
@@ -45,6 +46,7 @@ class EnhancedMetaLearningConfig:
         device: Where the policy computes.
         save_attention_maps: Whether attention is drawn.
         attention_save_interval: Every so many iterations.
+        attention: ``query`` over many tokens; ``single_key`` over their mean, which is pooling.
         hidden_dim: Width of the policy that the trainer builds; 64 suits a CPU, the seed's 256 a GPU.
         seed: Decides everything random.
         second_order: Whether the meta-gradient goes through the inner gradients; None for only on
@@ -91,6 +93,7 @@ class EnhancedMetaLearningConfig:
     device: str = field(default_factory=lambda: "cuda" if torch.cuda.is_available() else "cpu")
     save_attention_maps: bool = True
     attention_save_interval: int = 100
+    attention: str = "query"
     hidden_dim: int = 64
     seed: int = 0
     second_order: bool | None = None
@@ -131,6 +134,7 @@ class EnhancedMetaLearningConfig:
 
 _CHOICES = {
     "fusion_type": tuple(FUSIONS),
+    "attention": tuple(ATTENTIONS),
     "inner_params": INNER_PARAMS,
     "baseline": BASELINES,
     "objective": OBJECTIVES,

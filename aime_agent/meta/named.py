@@ -25,6 +25,16 @@ _MOST_NODES = 30
 """Largest law of a family to train on: the double pendulum's 57 nodes would cost all others their speed."""
 
 
+def check_family(name: str) -> None:
+    """Refuses a family that does not exist.
+
+    Raises:
+        ConfigError: naming the nearest.
+    """
+    if name not in FAMILY_NAMES:
+        raise ConfigError(f"no family is named {name!r}. {nearest(name, FAMILY_NAMES)}")
+
+
 def family_by_name(
     name: str, split: str = "train", seed: int = 0, max_steps: int = 200
 ) -> TaskFamily:
@@ -39,6 +49,7 @@ def family_by_name(
     Raises:
         ConfigError: no such name or split; the message names the nearest.
     """
+    check_family(name)
     if split not in ("train", "test"):
         raise ConfigError(f"split must be train or test, found {split!r}")
     if name == "navigation2d":
@@ -48,8 +59,6 @@ def family_by_name(
         return NavigationTasks(seed + shift, max_steps=min(50, max_steps))
     if name in SUITES:
         return _physics(name, split, seed)
-    if name not in FAMILIES:
-        raise ConfigError(f"no family is named {name!r}. {nearest(name, FAMILY_NAMES)}")
     from aime_agent.envs.meta_dmc import MetaTasks
 
     return MetaTasks(name, split, seed, max_steps=max_steps)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from aime_agent.configs import to_dict
 from aime_agent.errors import CheckpointError
+from aime_agent.layers.query_attention import ATTENTIONS
 from aime_agent.meta.attention_analysis import AttentionAnalyzer
 from aime_agent.meta.config import EnhancedMetaLearningConfig
 from aime_agent.meta.experience import Experience, make_envs, play_task
@@ -229,6 +230,7 @@ class EnhancedMAMLTrainer:
                 num_attention_heads=c.num_attention_heads,
                 fusion_type=c.fusion_type,
                 use_hierarchical_encoding=c.use_hierarchical_encoding,
+                attention=ATTENTIONS[c.attention](c.hidden_dim, c.num_attention_heads),
             )
 
     @property
