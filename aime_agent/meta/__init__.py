@@ -15,6 +15,7 @@
 | `attention_analysis` | where the policy looked, in numbers and pictures |
 | `journal` | metrics, returns per task, laws that were found |
 | `trainer` | `EnhancedMAMLTrainer` |
+| `growth` | a law that grows on film, with the attention of who writes it |
 | `janus` | the seed's import paths |
 | `named`, `presets` | families and settings by name |
 | `adaptation`, `restored` | what adaptation gains on new tasks, from a checkpoint |

@@ -21,7 +21,7 @@ _COLOURS = {
     Kind.OPERATOR: (0, 114, 178),
 }
 """Okabe and Ito's, which people with colour-blindness can tell apart."""
-_COLD, _HOT = np.array((52, 56, 66)), np.array((255, 170, 30))
+COLD, HOT = np.array((52, 56, 66)), np.array((255, 170, 30))
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "neg": "-", "square": "^2", "cube": "^3",
           "inverse": "1/"}  # fmt: skip
 """Pillow's own font has few signs."""
@@ -87,9 +87,11 @@ def draw_tree(
     constants = iter(expression.constants)
     for i, node in enumerate(nodes):
         weight = (
-            None if attention is None or i >= count else attention[i] / max(attention.max(), 1e-12)
+            None
+            if attention is None or i >= count
+            else float(attention[i] / max(attention.max(), 1e-12))
         )
-        label = _label(node.token, names, constants)
+        label = label_of(node.token, names, constants)
         _disc(draw, place(node), radius, node.token, label, weight)
     return np.asarray(image)
 
@@ -137,11 +139,14 @@ def _open_parents(tokens: Sequence[int]) -> list[int]:
     return waiting[::-1]
 
 
-def _label(token: int | None, names: Sequence[str] | None, constants: Iterator[float]) -> str:
+def label_of(
+    token: int | None, names: Sequence[str] | None, constants: Iterator[float] | None = None
+) -> str:
+    """Returns what a node is called: an operator's sign, a variable's name, a constant's value or c."""
     if token is None:
         return "?"
     if token == CONST:
-        value = next(constants, None)
+        value = None if constants is None else next(constants, None)
         return "c" if value is None else f"{value:.3g}"
     if is_variable(token) and names is not None and token < len(names):
         return names[token]
@@ -168,7 +173,7 @@ def _disc(
         draw.ellipse(box, _COLOURS[VOCABULARY[token].kind])
         ink = INK
     else:
-        heat = tuple(int(c) for c in _COLD + weight * (_HOT - _COLD))
+        heat = tuple(int(c) for c in COLD + weight * (HOT - COLD))
         draw.ellipse(box, heat, _COLOURS[VOCABULARY[token].kind], max(2, radius // 8))
         ink = BACKGROUND if weight > 0.55 else INK
     size = radius
