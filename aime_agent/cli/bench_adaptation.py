@@ -39,7 +39,7 @@ class BenchAdaptationArgs:
     """Runs at a time, one thread each."""
     out: Annotated[str, arg(metavar="DIR")] = "runs/adaptation"
     """Folder for the runs."""
-    results: Annotated[str, arg(metavar="FILE.json")] = "benchmarks/results/meta/adaptation.json"
+    results: Annotated[str, arg(metavar="FILE.json")] = "benchmarks/results/adaptation.json"
     """Rows of all runs, added to after every one."""
     page: Annotated[str | None, arg(metavar="FILE.md")] = None
     """Rewrite this page's tables and pictures from --results."""

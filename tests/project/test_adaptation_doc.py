@@ -7,7 +7,7 @@ from aime_agent.training.bench.rows import stored_rows
 from aime_agent.training.bench.tables import fill
 
 ROOT = Path(__file__).parents[2]
-ROWS = stored_rows(ROOT / "benchmarks" / "results" / "meta" / "adaptation.json")
+ROWS = stored_rows(ROOT / "benchmarks" / "results" / "adaptation.json")
 
 
 def test_tables_are_those_of_the_results():
