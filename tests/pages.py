@@ -21,7 +21,7 @@ SHORTER = [
     (r"--eval-episodes[ =]\d+", "--eval-episodes 1"),
     (r"(aime-agent collect .*--episodes) 1", r"\1 5"),  # the fewest of which one is held out
     (r"--updates[ =][\d_]+", "--updates 20"),
-    (r"--preset[ =]\w+", "--preset tiny"),
+    (r"--preset[ =](?!smoke)\w+", "--preset tiny"),  # meta-training has presets of its own
     (r"\bframes=[\d_]+", f"frames={FRAMES}"),
     (r"\btotal_timesteps=[\d_]+", "total_timesteps=64"),
     (r"\bepisodes=\d+", "episodes=1"),

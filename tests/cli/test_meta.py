@@ -43,7 +43,8 @@ def test_adaptation_is_printed_and_written(run, capsys, tmp_path):
     assert found["config"]["adaptation_steps"] == 2
 
 
-def test_a_law_by_name(tmp_path, capsys):
+def test_a_law_by_name(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("aime_agent.meta.named._MADE_UP", 12)
     home = tmp_path / "laws"
     words = ("meta", "train", "laws", "--preset", "smoke", "--out", str(home), "--iterations", "1")
     assert main([*words, *SMALL]) == 0
