@@ -25,7 +25,7 @@ from aime_agent.layers.conditioning import make_fusion
 from aime_agent.layers.mlp import MLP
 from aime_agent.layers.query_attention import Attended, TaskQueryAttention, attention_entropy
 from aime_agent.policies.task_encoder import HierarchicalTaskEncoder, TaskEncoding
-from aime_agent.policies.tokens import Tokenizer, TokenSet, TreeTokenizer
+from aime_agent.policies.tokens import Tokenizer, TokenSet, TreeTokenizer, tokenizer_for
 
 _EXTRA = 3
 """Numbers of a context step beside observation and action: reward, done, valid."""
@@ -310,8 +310,6 @@ def policy_for(
     Raises:
         ConfigError: another action space.
     """
-    from aime_agent.policies.tokens import tokenizer_for
-
     if not isinstance(action_space, spaces.Discrete | spaces.Box):
         raise ConfigError(f"action_space must be Discrete or Box, found {action_space}")
     continuous = isinstance(action_space, spaces.Box)

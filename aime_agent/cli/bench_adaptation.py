@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from aime_agent.cli.bench_words import check_bench, read_seeds, say, split
+from aime_agent.cli.bench_words import check_bench, read_seeds, say, show_tables, split
 from aime_agent.cli.words import settings
-from aime_agent.errors import DataError
 
 if TYPE_CHECKING:
     from aime_agent.training.bench.queue import Finished
@@ -81,17 +80,10 @@ def _compare(args: BenchAdaptationArgs) -> "list[Finished]":
 
 
 def _show(results: Path, page: str | None) -> None:
-    """Prints the tables and rewrites the page."""
+    """Prints the tables and rewrites the page with its pictures."""
     from aime_agent.meta.adaptation_report import plot, report_tables
-    from aime_agent.training.bench.rows import stored_rows
-    from aime_agent.training.bench.tables import fill_page
 
-    rows = stored_rows(results)
-    if not rows:
-        raise DataError(f"{results}: at least one run required, found none")
-    tables = report_tables(rows)
-    print(*tables.values(), sep="\n")
+    rows = show_tables(results, page, report_tables)
     if page is not None:
-        fill_page(Path(page), tables)
         for family in dict.fromkeys(row["family"] for row in rows):
             plot(rows, family, Path(page).parent / "images" / f"adaptation_{family}.png")

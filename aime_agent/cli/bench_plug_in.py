@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import UseAppendAction, arg
 
-from aime_agent.cli.bench_words import check_bench, read_seeds, say, split
+from aime_agent.cli.bench_words import check_bench, read_seeds, say, show_tables, split
 from aime_agent.cli.words import settings
-from aime_agent.errors import ConfigError, DataError
+from aime_agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from aime_agent.training.bench.queue import Finished
@@ -89,13 +89,5 @@ def _compare(args: BenchPlugInArgs) -> "list[Finished]":
 def _show(results: Path, page: str | None) -> None:
     """Prints the tables and rewrites the page."""
     from aime_agent.training.bench.plug_in_report import report_tables
-    from aime_agent.training.bench.rows import stored_rows
-    from aime_agent.training.bench.tables import fill_page
 
-    rows = stored_rows(results)
-    if not rows:
-        raise DataError(f"{results}: at least one run required, found none")
-    tables = report_tables(rows)
-    print(*tables.values(), sep="\n")
-    if page is not None:
-        fill_page(Path(page), tables)
+    show_tables(results, page, report_tables)

@@ -1,8 +1,10 @@
 """What the benchmarks' commands have in common."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from aime_agent.errors import ConfigError
+from aime_agent.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from aime_agent.training.bench.queue import Finished
@@ -40,3 +42,24 @@ def split(text: str) -> tuple[str, ...]:
 def say(end: "Finished") -> None:
     """Prints how a job ended."""
     print(f"{end.spec.name}: {end.problem or 'done'}", flush=True)
+
+
+def show_tables(
+    results: Path, page: str | None, tables_of: Callable[[list[dict[str, Any]]], dict[str, str]]
+) -> list[dict[str, Any]]:
+    """Prints the tables of stored rows, rewrites the page's, and returns the rows.
+
+    Raises:
+        DataError: there is no row.
+    """
+    from aime_agent.training.bench.rows import stored_rows
+    from aime_agent.training.bench.tables import fill_page
+
+    rows = stored_rows(results)
+    if not rows:
+        raise DataError(f"{results}: at least one run required, found none")
+    tables = tables_of(rows)
+    print(*tables.values(), sep="\n")
+    if page is not None:
+        fill_page(Path(page), tables)
+    return rows

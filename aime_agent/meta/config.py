@@ -17,7 +17,7 @@ OBJECTIVES = ("mean", "risk_seeking")
 class EnhancedMetaLearningConfig:
     """How a policy is meta-trained.
 
-    The first 23 fields are the seed's, with its defaults.
+    The first 24 fields are the seed's, with its defaults.
 
     Args:
         meta_lr: Learning rate of Adam over tasks (outer loop).
@@ -50,7 +50,7 @@ class EnhancedMetaLearningConfig:
         hidden_dim: Width of the policy that the trainer builds; 64 suits a CPU, the seed's 256 a GPU.
         seed: Decides everything random.
         second_order: Whether the meta-gradient goes through the inner gradients; None for only on
-            an accelerator. First order is nearly as good and three times cheaper.
+            an accelerator.
         inner_params: What adapts: ``all``, ``heads``, or the ``context`` vector.
         support_loss_weight: How much the outer loss also counts the episodes before the last inner
             step (Antoniou et al., 2019, multi-step loss); 0 leaves the starting point free to play

@@ -137,16 +137,6 @@ def inner_step(
     return parameters | changed
 
 
-def adapt(
-    policy: EnhancedMetaLearningPolicy,
-    rollouts: Sequence[Rollout],
-    config: EnhancedMetaLearningConfig,
-    second_order: bool,
-) -> Parameters:
-    """Returns the parameters after one inner step per rollout, from the policy's own."""
-    return adaptation_path(policy, rollouts, config, second_order)[-1]
-
-
 def adaptation_path(
     policy: EnhancedMetaLearningPolicy,
     rollouts: Sequence[Rollout],

@@ -14,7 +14,13 @@ from aime_agent.meta.advantages import (
     returns_to_go,
 )
 from aime_agent.meta.config import EnhancedMetaLearningConfig
-from aime_agent.meta.inner_loop import adapt, advantages_of, decide, log_probs, ratio_surrogate
+from aime_agent.meta.inner_loop import (
+    adaptation_path,
+    advantages_of,
+    decide,
+    log_probs,
+    ratio_surrogate,
+)
 from aime_agent.meta.rollouts import Rollout
 from aime_agent.policies.meta_policy import Decision, EnhancedMetaLearningPolicy
 
@@ -70,7 +76,7 @@ def _meta_gradient(second_order):
         adaptation_lr=STEP, adaptation_steps=1, baseline="leave_one_out", discount=1.0
     )
     even = torch.full((3,), 1.0 / 3.0, dtype=torch.float64)
-    adapted = adapt(bandit, [_every_arm(FIRST.double(), even)], config, second_order)
+    adapted = adaptation_path(bandit, [_every_arm(FIRST.double(), even)], config, second_order)[-1]
     (gradient,) = torch.autograd.grad(_expected(bandit, adapted, SECOND), bandit.logits)
     return -gradient
 
@@ -190,7 +196,7 @@ def test_only_what_adapts_changes_and_the_meta_gradient_reaches_the_rest(which, 
     policy = EnhancedMetaLearningPolicy(16, 3, 8, 2)
     config = EnhancedMetaLearningConfig(inner_params=which, adaptation_lr=0.5, baseline=baseline)
     rollout = _random_rollout(policy)
-    adapted = adapt(policy, [rollout, rollout], config, second_order=True)
+    adapted = adaptation_path(policy, [rollout, rollout], config, second_order=True)[-1]
     changed = {name for name, old in policy.named_parameters() if adapted[name] is not old}
     assert changed <= set(policy.inner_parameters(which))
     assert changed

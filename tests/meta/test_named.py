@@ -3,6 +3,7 @@
 import pytest
 from gymnasium import spaces
 
+from aime_agent.cli.meta import META_PRESETS
 from aime_agent.errors import ConfigError
 from aime_agent.meta.named import family_by_name
 from aime_agent.meta.presets import PRESETS, meta_preset
@@ -21,7 +22,7 @@ def test_train_and_test_tasks_differ_and_look_alike(name):
 def test_settings_of_laws_and_of_control():
     laws, control = (meta_preset("cpu", family) for family in ("laws", "cheetah-vel"))
     assert (laws.baseline, control.baseline) == ("leave_one_out", "linear")
-    assert set(PRESETS) == {"seed", "smoke", "cpu", "gpu"}
+    assert set(PRESETS) == set(META_PRESETS) == {"seed", "smoke", "cpu", "gpu"}
     assert meta_preset("seed", "cheetah-vel").adaptation_steps == 5
 
 
